@@ -1,0 +1,158 @@
+"""A Problem: one generated module and the numbers that turn it into something to solve.
+
+The same Problem goes to every solver.  All quantities are dimensionless; conventions follow
+[MMN18] with the noise convention in which the Gibbs law is exp(-beta Psi_lam)/Z.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from workbench.errors import BadInput
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GaussianInitialLaw:
+    """Initial law w ~ N(0, kappa^2/d I_d), so that r = |w| ~ (kappa/sqrt(d)) chi_d  [MMN18].
+
+    At ``d = inf`` the radius is the constant ``kappa``.
+    """
+
+    kappa: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.kappa) and self.kappa > 0):
+            raise BadInput(f"kappa = {self.kappa} is not a scale: give a finite kappa > 0, e.g. kappa=0.8")
+
+    def radial_quantiles(self, levels: Array, d: float) -> Array:
+        """Quantiles of r = |w| at ``levels`` in (0, 1), same shape as ``levels``."""
+        if math.isinf(d):
+            return np.full(np.shape(levels), self.kappa)
+        return np.asarray(stats.chi.ppf(levels, d) * self.kappa / math.sqrt(d))
+
+    def radial_cdf(self, r: Array, d: float) -> Array:
+        """P(|w| <= r), same shape as ``r``."""
+        if math.isinf(d):
+            return (np.asarray(r) >= self.kappa).astype(float)
+        return np.asarray(stats.chi.cdf(np.asarray(r) * math.sqrt(d) / self.kappa, d))
+
+    def draw_weights(self, rng: np.random.Generator, units: int, d: int) -> Array:
+        """Independent weight vectors, shape (units, d)."""
+        return rng.standard_normal((units, d)) * (self.kappa / math.sqrt(d))
+
+
+@dataclass(frozen=True)
+class StepSchedule:
+    """The schedule xi(t) = t^(-exponent) of the step s_k = epsilon xi(k epsilon), and its clock.
+
+    xi multiplies the whole right-hand side of the distributional dynamics, so the change of clock
+    tau(t) = int_0^t xi = t^(1 - exponent)/(1 - exponent) removes it exactly.
+    """
+
+    exponent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exponent < 1:
+            raise BadInput(
+                f"xi_exponent = {self.exponent}: xi(t) = t^(-xi_exponent) is integrable at 0 only for 0 <= xi_exponent < 1"
+            )
+
+    def xi(self, t: Array) -> Array:
+        """xi(t), same shape as ``t``; t > 0 unless the exponent is 0."""
+        return np.asarray(t, dtype=float) ** (-self.exponent)
+
+    def clock(self, t: Array) -> Array:
+        """tau(t) = int_0^t xi(s) ds, same shape as ``t``."""
+        return np.asarray(t, dtype=float) ** (1 - self.exponent) / (1 - self.exponent)
+
+
+def log_spaced_times(first: float, last: float, per_decade: int = 8) -> tuple[float, ...]:
+    """Times from ``first`` to ``last``, evenly spaced in log t, both ends included."""
+    count = max(2, math.ceil(per_decade * math.log10(last / first)) + 1)
+    return tuple(float(t) for t in np.geomspace(first, last, count))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A reduced mean-field problem, ready for any solver.
+
+    Parameters
+    ----------
+    module
+        a generated module (``solvers.generated.NAME``) or what ``workbench.build`` returns.
+    parameters
+        the numbers p of the module, e.g. ``{"d": 40, "tau_plus": 1.8, "tau_minus": 0.2}``;
+        ``d`` may be ``math.inf``.
+    snapshots
+        increasing times t > 0 at which the measure is stored; the last one ends the run.
+    records
+        further times at which only the risk is stored (the snapshots are always among them).
+    initial
+        the law of a unit at t = 0.
+    lam, beta
+        ridge lam >= 0 and inverse temperature 0 < beta <= inf (inf: no noise).
+    schedule
+        the step schedule xi(t).
+
+    Raises
+    ------
+    BadInput
+        naming the offending value and the mend.
+    """
+
+    module: ModuleType
+    parameters: Mapping[str, Any]
+    snapshots: tuple[float, ...]
+    records: tuple[float, ...] = ()
+    initial: GaussianInitialLaw = field(default_factory=GaussianInitialLaw)
+    lam: float = 0.0
+    beta: float = math.inf
+    schedule: StepSchedule = field(default_factory=StepSchedule)
+
+    def __post_init__(self) -> None:
+        try:
+            self.module.check_parameters(self.parameters)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        for name, times in (("snapshots", self.snapshots), ("records", self.records)):
+            if any(not math.isfinite(t) or t <= 0 for t in times) or any(a >= b for a, b in pairwise(times)):
+                raise BadInput(f"{name} = {tuple(times)}: give finite, increasing times t > 0")
+        if not self.snapshots:
+            raise BadInput("snapshots = (): give at least one time at which to store the measure")
+        if self.records and self.records[-1] > self.snapshots[-1]:
+            raise BadInput(
+                f"records reach t = {self.records[-1]} beyond the last snapshot t = {self.snapshots[-1]}: drop the later ones"
+            )
+        if not (math.isfinite(self.lam) and self.lam >= 0):
+            raise BadInput(f"lam = {self.lam}: the ridge must be finite and lam >= 0")
+        if not self.beta > 0:
+            raise BadInput(f"beta = {self.beta}: the inverse temperature must be beta > 0 (inf for no noise)")
+        if math.isfinite(self.beta) and math.isinf(self.d):
+            raise BadInput(
+                "d = inf with finite beta: the entropy term (d - 1)/beta log r diverges; give a finite d or beta=inf"
+            )
+
+    @property
+    def d(self) -> float:
+        """Dimension of the data, possibly ``math.inf``."""
+        return self.parameters["d"]
+
+    @property
+    def t_end(self) -> float:
+        """Time at which the run ends."""
+        return self.snapshots[-1]
+
+    def all_times(self) -> tuple[float, ...]:
+        """Every time at which the risk is recorded: records and snapshots, merged and sorted."""
+        return tuple(sorted({*self.records, *self.snapshots}))

@@ -1,0 +1,355 @@
+"""Special functions that stay named from the derivation to the generated code.
+
+SymPy would expand them into ``exp``/``erf``/``betainc`` forms that overflow; kept by name, each has
+an exact derivative rule, a high-precision value for certificates, and a safe float64 body in
+``workbench.numerics`` under the same name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mpmath as mp
+import sympy as sp
+
+
+class NamedFunction(sp.Function):
+    """Base of the named functions: notation for the renderers, ``mp`` value for the certificates."""
+
+    latex_name = ""
+    text_name = ""
+
+    @staticmethod
+    def mp_value(*args: Any) -> Any:
+        """High-precision value, from a definition that shares no code with the float64 body."""
+        raise AssertionError("each named function defines its own value")
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        text = rf"{self.latex_name}\left({', '.join(printer._print(a) for a in self.args)}\right)"
+        return text if exp is None else rf"\left[{text}\right]^{{{exp}}}"
+
+    def _pretty(self, printer: Any) -> Any:
+        return printer._print_Function(self, func_name=self.text_name)
+
+
+class gauss_pdf(NamedFunction):
+    """phi(x), the standard normal density; phi' = -x phi."""
+
+    nargs = 1
+    latex_name, text_name = r"\varphi", "φ"
+
+    @classmethod
+    def eval(cls, x: sp.Expr) -> sp.Expr | None:
+        return cls(-x) if x.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        x = self.args[0]
+        return -x * gauss_pdf(x)
+
+    @staticmethod
+    def mp_value(x: Any) -> Any:
+        return mp.npdf(x)
+
+
+class gauss_pdf_delta(NamedFunction):
+    """phi(x) - phi(0); derivative -x phi."""
+
+    nargs = 1
+    latex_name, text_name = r"\Delta\varphi", "Δφ"
+
+    @classmethod
+    def eval(cls, x: sp.Expr) -> sp.Expr | None:
+        if x.is_zero:
+            return sp.S.Zero
+        return cls(-x) if x.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        x = self.args[0]
+        return -x * gauss_pdf(x)
+
+    @staticmethod
+    def mp_value(x: Any) -> Any:
+        return mp.expm1(-(mp.mpf(x) ** 2) / 2) / mp.sqrt(2 * mp.pi)
+
+
+class gauss_cdf(NamedFunction):
+    """Phi(x), the standard normal distribution function; Phi' = phi."""
+
+    nargs = 1
+    latex_name, text_name = r"\Phi", "Φ"
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return gauss_pdf(self.args[0])
+
+    @staticmethod
+    def mp_value(x: Any) -> Any:
+        return mp.erfc(-x / mp.sqrt(2)) / 2
+
+
+class gauss_cdf_delta(NamedFunction):
+    """Phi(x) - 1/2, odd; derivative phi."""
+
+    nargs = 1
+    latex_name, text_name = r"\Delta\Phi", "ΔΦ"
+
+    @classmethod
+    def eval(cls, x: sp.Expr) -> sp.Expr | None:
+        if x.is_zero:
+            return sp.S.Zero
+        return -cls(-x) if x.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return gauss_pdf(self.args[0])
+
+    @staticmethod
+    def mp_value(x: Any) -> Any:
+        return mp.erf(x / mp.sqrt(2)) / 2
+
+
+def _mp_hermite_function(k: Any, x: Any) -> Any:
+    return (
+        mp.npdf(x) * mp.hermite(k, x / mp.sqrt(2)) / mp.mpf(2) ** (mp.mpf(k) / 2) / mp.sqrt(mp.factorial(k))
+    )
+
+
+class hermite_function(NamedFunction):
+    """phi(x) h_k(x), h_k = He_k/sqrt(k!); its x-derivative is -sqrt(k+1) times the next one."""
+
+    nargs = 2
+    latex_name, text_name = r"\varphi h", "φh"
+
+    def fdiff(self, argindex: int = 2) -> sp.Expr:
+        k, x = self.args
+        if argindex != 2:
+            raise sp.ArgumentIndexError(self, argindex)
+        return -sp.sqrt(k + 1) * hermite_function(k + 1, x)
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        k, x = (printer._print(a) for a in self.args)
+        return rf"(\varphi h_{{{k}}})\left({x}\right)"
+
+    @staticmethod
+    def mp_value(k: Any, x: Any) -> Any:
+        return _mp_hermite_function(k, x)
+
+
+class hermite_function_delta(NamedFunction):
+    """phi(x) h_k(x) - phi(0) h_k(0); same x-derivative as ``hermite_function``."""
+
+    nargs = 2
+    latex_name, text_name = r"\Delta\varphi h", "Δφh"
+
+    @classmethod
+    def eval(cls, k: sp.Expr, x: sp.Expr) -> sp.Expr | None:
+        return sp.S.Zero if x.is_zero else None
+
+    def fdiff(self, argindex: int = 2) -> sp.Expr:
+        k, x = self.args
+        if argindex != 2:
+            raise sp.ArgumentIndexError(self, argindex)
+        return -sp.sqrt(k + 1) * hermite_function(k + 1, x)
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        k, x = (printer._print(a) for a in self.args)
+        return rf"\Delta(\varphi h_{{{k}}})\left({x}\right)"
+
+    @staticmethod
+    def mp_value(k: Any, x: Any) -> Any:
+        return _mp_hermite_function(k, x) - _mp_hermite_function(k, mp.mpf(0))
+
+
+def mp_sphere_density(d: Any, s: Any) -> Any:
+    """Density of the first coordinate S of a uniform unit vector of R^d."""
+    return (
+        mp.gamma(mp.mpf(d) / 2)
+        / mp.gamma(mp.mpf(d - 1) / 2)
+        / mp.sqrt(mp.pi)
+        * (1 - s * s) ** (mp.mpf(d - 3) / 2)
+    )
+
+
+class sphere_density(NamedFunction):
+    """p_d(x) = c (1 - x^2)_+^((d-3)/2), density of the first coordinate of a uniform unit vector."""
+
+    nargs = 2
+    latex_name, text_name = r"p", "p"
+
+    @staticmethod
+    def mp_value(d: Any, x: Any) -> Any:
+        return mp_sphere_density(d, x) if abs(x) < 1 else mp.mpf(0)
+
+
+class sphere_moment(NamedFunction):
+    """M_d(x) = E[S 1{S > x}]; M' = -x p_d."""
+
+    nargs = 2
+    latex_name, text_name = r"M", "M"
+
+    @classmethod
+    def eval(cls, d: sp.Expr, x: sp.Expr) -> sp.Expr | None:
+        return cls(d, -x) if x.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 2) -> sp.Expr:
+        d, x = self.args
+        if argindex != 2:
+            raise sp.ArgumentIndexError(self, argindex)
+        return -x * sphere_density(d, x)
+
+    @staticmethod
+    def mp_value(d: Any, x: Any) -> Any:
+        return (1 - x * x) * mp_sphere_density(d, x) / (d - 1) if abs(x) < 1 else mp.mpf(0)
+
+
+class sphere_moment_delta(NamedFunction):
+    """M_d(x) - M_d(0); derivative -x p_d."""
+
+    nargs = 2
+    latex_name, text_name = r"\Delta M", "ΔM"
+
+    @classmethod
+    def eval(cls, d: sp.Expr, x: sp.Expr) -> sp.Expr | None:
+        if x.is_zero:
+            return sp.S.Zero
+        return cls(d, -x) if x.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 2) -> sp.Expr:
+        d, x = self.args
+        if argindex != 2:
+            raise sp.ArgumentIndexError(self, argindex)
+        return -x * sphere_density(d, x)
+
+    @staticmethod
+    def mp_value(d: Any, x: Any) -> Any:
+        return sphere_moment.mp_value(d, x) - sphere_moment.mp_value(d, mp.mpf(0))
+
+
+class sphere_tail(NamedFunction):
+    """P(S > x); derivative -p_d."""
+
+    nargs = 2
+    latex_name, text_name = r"\bar P", "P"
+
+    def fdiff(self, argindex: int = 2) -> sp.Expr:
+        d, x = self.args
+        if argindex != 2:
+            raise sp.ArgumentIndexError(self, argindex)
+        return -sphere_density(d, x)
+
+    @staticmethod
+    def mp_value(d: Any, x: Any) -> Any:
+        if abs(x) >= 1:
+            return mp.mpf(0 if x > 0 else 1)
+        upper = mp.betainc(mp.mpf(1) / 2, mp.mpf(d - 1) / 2, 0, x * x, regularized=True) / 2
+        return mp.mpf(1) / 2 - mp.sign(x) * upper
+
+
+class hinge_pair(NamedFunction):
+    """E[(s X - t)_+ (s' Y - t')_+] for standard normals X, Y of correlation rho; arguments (t, s, t', s', rho)."""
+
+    nargs = 5
+    latex_name, text_name = r"H", "H"
+
+    @staticmethod
+    def mp_value(t: Any, s: Any, t2: Any, s2: Any, rho: Any) -> Any:
+        h, k, root = t / s, t2 / s2, mp.sqrt(1 - rho * rho)
+        survival = mp.quad(
+            lambda x: mp.npdf(x) * gauss_cdf.mp_value((rho * x - k) / root), [h, h + 1, h + 3, h + 8, mp.inf]
+        )
+        return (
+            s
+            * s2
+            * (
+                (h * k + rho) * survival
+                + root * mp.npdf(h) * mp.npdf((rho * h - k) / root)
+                - k * mp.npdf(h) * gauss_cdf.mp_value((rho * h - k) / root)
+                - h * mp.npdf(k) * gauss_cdf.mp_value((rho * k - h) / root)
+            )
+        )
+
+
+class ModelFunction(NamedFunction):
+    """A function of one scale that a derivation defines for its model; the last argument is the scale.
+
+    ``prime`` is the name of its derivative in the scale, a ModelFunction as well.
+    """
+
+    prime: Any = None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        if self.prime is None or argindex != len(self.args):
+            raise sp.ArgumentIndexError(self, argindex)
+        return self.prime(*self.args)
+
+
+class q_prime(ModelFunction):
+    """q'(s)."""
+
+    nargs = 1
+    latex_name, text_name = "q'", "q'"
+
+
+class q(ModelFunction):
+    """q(s) = E sigma(s G), G ~ N(0, 1)."""
+
+    nargs = 1
+    latex_name, text_name = "q", "q"
+    prime = q_prime
+
+
+class a_prime(ModelFunction):
+    """a_k'(s)."""
+
+    nargs = 2
+    latex_name, text_name = "a'", "a'"
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        k, s = (printer._print(x) for x in self.args)
+        return rf"a_{{{k}}}'\left({s}\right)"
+
+
+class a(ModelFunction):
+    """a_k(s) = E[sigma(s G) h_k(G)]."""
+
+    nargs = 2
+    latex_name, text_name = "a", "a"
+    prime = a_prime
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        k, s = (printer._print(x) for x in self.args)
+        return rf"a_{{{k}}}\left({s}\right)"
+
+
+class g_prime(ModelFunction):
+    """Derivative of g_d(c) in c."""
+
+    nargs = 2
+    latex_name, text_name = "g'", "g'"
+
+
+class g(ModelFunction):
+    """g_d(c) = E sigma(c S), S the first coordinate of a uniform unit vector of R^d."""
+
+    nargs = 2
+    latex_name, text_name = "g", "g"
+    prime = g_prime
+
+
+NAMED = (
+    gauss_pdf,
+    gauss_pdf_delta,
+    gauss_cdf,
+    gauss_cdf_delta,
+    hermite_function,
+    hermite_function_delta,
+    sphere_density,
+    sphere_moment,
+    sphere_moment_delta,
+    sphere_tail,
+    hinge_pair,
+)
+
+
+def mp_function(expression: sp.Expr, *symbols: sp.Symbol) -> Any:
+    """A Python function of ``symbols`` that evaluates ``expression`` at mpmath's working precision."""
+    values = {f.__name__: f.mp_value for f in NAMED}
+    return sp.lambdify(symbols, expression, modules=[values, "mpmath"])
