@@ -123,7 +123,8 @@ def bvn_survival(h: Any, k: Any, rho: Any) -> Any:
 
 
 def _bvn_survival(h: Any, k: Any, rho: Any) -> Any:
-    h, k, rho = np.broadcast_arrays(-h, -k, rho)
+    # 0.0 - h, not -h: the sign of a zero would choose the wrong limit of the slopes below
+    h, k, rho = np.broadcast_arrays(0.0 - h, 0.0 - k, rho)
     root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope_h = np.where((h == 0) & (k == 0), 0.0, (k - rho * h) / (h * root))

@@ -32,7 +32,7 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "7fe960169f3420044a055462cd1c68e4c0c33a28c271119d46e16b47ad8f052c",
+    "sha256": "bd9a2e56d22ae9f58e86f4ab7c389bf1507929721565d8378483a9ccde18ac76",
 }
 
 KNOTS = (0.0, 0.5, 1.5)
@@ -430,7 +430,8 @@ def bvn_survival(h: Any, k: Any, rho: Any) -> Any:
 
 
 def _bvn_survival(h: Any, k: Any, rho: Any) -> Any:
-    h, k, rho = np.broadcast_arrays(-h, -k, rho)
+    # 0.0 - h, not -h: the sign of a zero would choose the wrong limit of the slopes below
+    h, k, rho = np.broadcast_arrays(0.0 - h, 0.0 - k, rho)
     root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope_h = np.where((h == 0) & (k == 0), 0.0, (k - rho * h) / (h * root))

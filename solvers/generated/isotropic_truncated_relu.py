@@ -32,7 +32,7 @@ SOURCE = {
     "script": "derivations/isotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "49838e35b88a2f43a0c7737bd01046715c47cc1bedf69df349fb15dbf4d232f0",
+    "sha256": "cc47c814d2d221466dec0e26862c1b52bb9fe0d000490bffcddc90c64f9b9817",
 }
 
 KNOTS = (0.5, 1.5)
@@ -430,7 +430,8 @@ def bvn_survival(h: Any, k: Any, rho: Any) -> Any:
 
 
 def _bvn_survival(h: Any, k: Any, rho: Any) -> Any:
-    h, k, rho = np.broadcast_arrays(-h, -k, rho)
+    # 0.0 - h, not -h: the sign of a zero would choose the wrong limit of the slopes below
+    h, k, rho = np.broadcast_arrays(0.0 - h, 0.0 - k, rho)
     root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope_h = np.where((h == 0) & (k == 0), 0.0, (k - rho * h) / (h * root))

@@ -1,0 +1,91 @@
+"""The distribution figure: the histogram of |w_i| under the density of DD, and the risk against the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from paper import style
+from workbench.trajectory import Trajectory
+
+COLLAPSED = 0.3  # units below this radius are on no side of the threshold of the activation
+
+
+def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Path) -> None:
+    """Draw from stored data alone, into ``folder``/figure.svg and .png."""
+    with matplotlib.rc_context(style.RC):
+        figure = Figure(figsize=(11, 6.2))
+        count = len(metrics["snapshots"])
+        grid = figure.add_gridspec(2, count, height_ratios=[1.1, 1])
+        for i, snapshot in enumerate(metrics["snapshots"]):
+            axes = figure.add_subplot(grid[0, i])
+            _histogram(axes, trajectories, i)
+            axes.set_title(f"step {snapshot['step']:,}   (t = {snapshot['t']:g})")
+            axes.set_xlabel("radius $r = |w|$")
+            if i == 0:
+                axes.set_ylabel("density of $r$")
+                axes.legend(loc="upper right")
+        _risk(figure.add_subplot(grid[1, :]), trajectories, metrics)
+        values = {name: entry["value"] for name, entry in metrics["parameters"].items()}
+        figure.suptitle(
+            f"SGD against distributional dynamics: truncated ReLU, d = {values['d']}, N = {values['units']}, "
+            f"$\\Delta$ = {values['delta']:g} ({metrics['convention']}: $\\tau_+$ = {metrics['tau_plus']:.4g}, "
+            f"$\\tau_-$ = {metrics['tau_minus']:.4g}), $\\varepsilon$ = {values['epsilon']:g}",
+            fontsize=10.5,
+        )
+        style.save(figure, folder)
+
+
+def _histogram(axes: Any, trajectories: Mapping[str, Trajectory], snapshot: int) -> None:
+    units = trajectories["sgd"].measure(snapshot)
+    radii = units.points[:, 0]
+    bins = np.linspace(radii.min(), radii.max(), 41)
+    heights, _, _ = axes.hist(
+        radii, bins=bins, weights=units.weights / (bins[1] - bins[0]), label="SGD", **style.HISTOGRAM
+    )
+    cells = trajectories["fokker_planck"].measure(snapshot)
+    edges = trajectories["fokker_planck"].data["edges"].values
+    r, density = cells.points[:, 0], cells.weights / (edges[1] - edges[0])
+    axes.plot(r, density, label="DD (Fokker-Planck)", **style.DENSITY)
+    # mass that collapses towards r = 0 is a peak without a scale: it may leave the axes, its mass is told
+    collapsed = {
+        name: float(measure.weights[measure.points[:, 0] < COLLAPSED].sum())
+        for name, measure in (("SGD", units), ("DD", cells))
+    }
+    body = density[r > COLLAPSED]
+    axes.set(
+        xlim=(0, 1.1 * radii.max()), ylim=(0, 1.15 * max(heights[bins[1:] > COLLAPSED].max(), body.max()))
+    )
+    if max(collapsed.values()) > 0.01:
+        words = "\n".join(f"{name} {mass:.3f}" for name, mass in collapsed.items())
+        axes.annotate(
+            f"mass at r < {COLLAPSED:g}\n{words}",
+            (0.06, 0.97),
+            xycoords="axes fraction",
+            va="top",
+            fontsize=9,
+        )
+
+
+def _risk(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any]) -> None:
+    epsilon = metrics["parameters"]["epsilon"]["value"]
+
+    def curve(name: str, variable: str = "risk") -> tuple[Any, Any]:
+        data = trajectories[name].data
+        return data["record_time"].values / epsilon, data[variable].values
+
+    axes.plot(*curve("sgd", "network_risk"), label="SGD, population risk of the network", **style.NETWORK)
+    axes.plot(*curve("sgd"), label="SGD, orbit-averaged risk", **style.ORBIT)
+    axes.plot(*curve("fokker_planck"), label="DD (Fokker-Planck)", **style.DENSITY)
+    axes.plot(*curve("particles"), label="DD (particles)", **style.PARTICLES)
+    for snapshot in metrics["snapshots"]:
+        axes.axvline(snapshot["step"], color="#8d96a3", linewidth=0.8, linestyle=":")
+    steps, _ = curve("sgd")
+    axes.set(xscale="log", xlim=(0.8 * steps[0], 1.25 * steps[-1]), xlabel="SGD step", ylabel="risk $R$")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper right", ncols=2)

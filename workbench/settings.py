@@ -1,0 +1,155 @@
+"""Text settings ``name=value`` -> a Problem and a solver's config, with every slip named and mended."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
+from types import ModuleType
+from typing import Any
+
+from workbench.errors import BadInput
+from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
+
+
+def one_of(kind: str, name: str, known: Iterable[str]) -> str:
+    """``name`` when it is known; else BadInput with the known ones and the nearest."""
+    known = sorted(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise BadInput(f"unknown {kind} {name!r}: {hint}choose from {', '.join(known)}")
+
+
+def number(name: str, text: str) -> float:
+    """A number, ``inf`` included; never nan."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInput(
+            f"{name} = {text!r} is not a number: write e.g. {name}=0.5 (inf is a number)"
+        ) from None
+    if math.isnan(value):
+        raise BadInput(f"{name} = nan is not a value: give a number")
+    return value
+
+
+def whole_number(name: str, text: str) -> int:
+    """A whole number; ``1e3`` is one."""
+    value = number(name, text)
+    if not math.isfinite(value) or value != int(value):
+        raise BadInput(f"{name} = {text!r} is not a whole number: write e.g. {name}=100")
+    return int(value)
+
+
+def yes_or_no(name: str, text: str) -> bool:
+    """true or false."""
+    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in values:
+        raise BadInput(f"{name} = {text!r} is neither true nor false: write {name}=true or {name}=false")
+    return values[text.lower()]
+
+
+def times(name: str, text: str) -> tuple[float, ...]:
+    """Times separated by commas."""
+    return tuple(number(name, part) for part in text.split(","))
+
+
+# What every method understands, besides the parameters of the model: name -> reader.
+_PROBLEM: dict[str, Callable[[str, str], Any]] = {
+    "kappa": number,
+    "lam": number,
+    "beta": number,
+    "xi_exponent": number,
+    "t_end": number,
+    "snapshots": times,
+    "tolerance": number,
+}
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "int": whole_number,
+    "float": number,
+    "bool": yes_or_no,
+    "float | None": number,
+}
+# The symbols of the papers, for the names that differ in code.
+_ALIASES = {"N": "units", "J": "atoms", "eps": "epsilon"}
+# The model of the published distribution figure, standard deviations 1 +- 0.8.
+_DEFAULTS: Mapping[str, float] = {"d": 40, "tau_plus": 1.8, "tau_minus": 0.2}
+_SNAPSHOTS = (0.01, 0.1, 1.0, 4.0, 10.0)
+
+
+def split_settings(settings: Iterable[str]) -> dict[str, str]:
+    """``["a=1", "b=2"]`` -> ``{"a": "1", "b": "2"}``; a name may be given once."""
+    result: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise BadInput(f"setting {setting!r}: write name=value, e.g. --set d=40")
+        name = _ALIASES.get(name.strip(), name.strip())
+        if name in result:
+            raise BadInput(f"{name} is set twice: give it once")
+        result[name] = value.strip()
+    return result
+
+
+def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) -> tuple[Problem, Any]:
+    """The Problem and the config (of dataclass ``config``) that ``settings`` describe.
+
+    Raises
+    ------
+    BadInput
+        for an unknown name, or a value that is no number or has no meaning.
+    """
+    options = {field.name: field for field in fields(config)}
+    for name in settings:
+        one_of(f"parameter of {module.NAME}", name, (*module.PARAMETERS, *_PROBLEM, *options))
+
+    def value(name: str, default: Any) -> Any:
+        return _PROBLEM[name](name, settings[name]) if name in settings else default
+
+    parameters: dict[str, Any] = {
+        name: number(name, settings[name]) if name in settings else _DEFAULTS[name]
+        for name in module.PARAMETERS
+    }
+    if "tolerance" in settings:
+        parameters["tolerance"] = value("tolerance", None)
+    module_d = parameters["d"]
+    parameters["d"] = int(module_d) if math.isfinite(module_d) and module_d == int(module_d) else module_d
+
+    snapshots = value("snapshots", None)
+    end = value("t_end", None)
+    if end is not None and not (math.isfinite(end) and end > 0):
+        raise BadInput(f"t_end = {end}: give a finite time t_end > 0")
+    if snapshots is None:
+        end = end or _SNAPSHOTS[-1]
+        snapshots = (*(t for t in _SNAPSHOTS if t < end), end)
+    elif end is not None:
+        raise BadInput(
+            "t_end and snapshots are both set: the last snapshot ends the run, give only one of them"
+        )
+    problem = Problem(
+        module,
+        parameters,
+        snapshots,
+        records=log_spaced_times(min(1e-3, snapshots[0]), snapshots[-1])[:-1]
+        if _increasing(snapshots)
+        else (),
+        initial=GaussianInitialLaw(value("kappa", GaussianInitialLaw().kappa)),
+        lam=value("lam", 0.0),
+        beta=value("beta", math.inf),
+        schedule=StepSchedule(value("xi_exponent", 0.0)),
+    )
+    chosen = {
+        name: _READERS[str(field.type)](name, settings[name])
+        for name, field in options.items()
+        if name in settings
+    }
+    assert all(f.default is not MISSING for f in options.values()), "every option of a config has a default"
+    return problem, config(**chosen)
+
+
+def _increasing(values: tuple[float, ...]) -> bool:
+    """Whether ``values`` are finite, positive and increasing (Problem reports it where they are not)."""
+    return all(math.isfinite(v) and v > 0 for v in values) and list(values) == sorted(set(values))
