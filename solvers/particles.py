@@ -127,7 +127,7 @@ def solve(
                 steps += 1
                 if method.status == "failed" or not np.all(np.isfinite(method.y)):
                     raise NumericalFailure(
-                        f"particles: the Runge-Kutta step failed at t = {_time_of(problem, method.t):.6g} "
+                        f"particles: the Runge-Kutta step failed at t = {problem.schedule.time(method.t):.6g} "
                         f"({message or 'non-finite positions'}); loosen rtol = {config.rtol} or end the run earlier",
                         trajectory(complete=False),
                     )
@@ -147,9 +147,3 @@ def solve(
 def _within(step: float | None, span: float) -> float | None:
     """A first step that does not pass the end of the span."""
     return None if step is None else min(step, span)
-
-
-def _time_of(problem: Problem, tau: float) -> float:
-    """The time t whose clock shows tau."""
-    exponent = 1 - problem.schedule.exponent
-    return float((exponent * tau) ** (1 / exponent))

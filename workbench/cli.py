@@ -136,19 +136,19 @@ def solve(
     except NumericalFailure as failure:
         raise kept(failure, out) from failure
     trajectory.save(out)
-    result = {
+    risks = [float(risk) for risk in trajectory.risk_at(problem.snapshots)]
+    if not as_json:
+        for t, risk in zip(problem.snapshots, risks, strict=True):
+            click.echo(f"t = {t:<10g} risk {risk:.6g}")
+        click.echo(f"wrote {out}")
+    return {
         "model": model,
         "method": method,
         "out": str(out),
-        "time": [float(t) for t in trajectory.times],
-        "risk": [float(x) for x in trajectory.risk_at(problem.snapshots)],
+        "time": list(problem.snapshots),
+        "risk": risks,
         "wall_time": float(trajectory.data.attrs["wall_time"]),
     }
-    if not as_json:
-        for t, risk in zip(result["time"], result["risk"], strict=True):
-            click.echo(f"t = {t:<10g} risk {risk:.6g}")
-        click.echo(f"wrote {out}")
-    return result
 
 
 @commands.command()

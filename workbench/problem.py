@@ -76,6 +76,10 @@ class StepSchedule:
         """tau(t) = int_0^t xi(s) ds, same shape as ``t``."""
         return np.asarray(t, dtype=float) ** (1 - self.exponent) / (1 - self.exponent)
 
+    def time(self, tau: float) -> float:
+        """The time t at which the clock shows ``tau``, the inverse of ``clock``."""
+        return float(((1 - self.exponent) * tau) ** (1 / (1 - self.exponent)))
+
 
 def log_spaced_times(first: float, last: float, per_decade: int = 8) -> tuple[float, ...]:
     """Times from ``first`` to ``last``, evenly spaced in log t, both ends included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
@@ -118,14 +118,23 @@ def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) 
     module_d = parameters["d"]
     parameters["d"] = int(module_d) if math.isfinite(module_d) and module_d == int(module_d) else module_d
 
-    snapshots = value("snapshots", None)
+    chosen = {
+        name: _READERS[str(field.type)](name, settings[name])
+        for name, field in options.items()
+        if name in settings
+    }
+    solver_config = config(**chosen)
     end = value("t_end", None)
     if end is not None and not (math.isfinite(end) and end > 0):
         raise BadInput(f"t_end = {end}: give a finite time t_end > 0")
-    if snapshots is None:
+    if "snapshots" not in settings:
         end = end or _SNAPSHOTS[-1]
-        snapshots = (*(t for t in _SNAPSHOTS if t < end), end)
-    elif end is not None:
+        # the usual times, from the first that a run with steps of epsilon can see
+        first = getattr(solver_config, "epsilon", 0.0)
+        snapshots = (*(t for t in _SNAPSHOTS if first <= t < end), end)
+    elif end is None:
+        snapshots = value("snapshots", None)
+    else:
         raise BadInput(
             "t_end and snapshots are both set: the last snapshot ends the run, give only one of them"
         )
@@ -141,13 +150,7 @@ def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) 
         beta=value("beta", math.inf),
         schedule=StepSchedule(value("xi_exponent", 0.0)),
     )
-    chosen = {
-        name: _READERS[str(field.type)](name, settings[name])
-        for name, field in options.items()
-        if name in settings
-    }
-    assert all(f.default is not MISSING for f in options.values()), "every option of a config has a default"
-    return problem, config(**chosen)
+    return problem, solver_config
 
 
 def _increasing(values: tuple[float, ...]) -> bool:
