@@ -134,7 +134,8 @@ def solve(
         with progress_bar(f"{method} {model}") as progress:
             trajectory = solver.solve(problem, config, progress)
     except NumericalFailure as failure:
-        raise kept(failure, out) from failure
+        # an earlier result of that name is not given up for half a run
+        raise kept(failure, out.with_suffix(".partial.nc") if out.exists() else out) from failure
     trajectory.save(out)
     risks = [float(risk) for risk in trajectory.risk_at(problem.snapshots)]
     if not as_json:
