@@ -29,7 +29,7 @@ def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], fol
             axes.set_xlabel("radius $r = |w|$")
             if i == 0:
                 axes.set_ylabel("density of $r$")
-                axes.legend(loc="upper right")
+                axes.legend(loc="upper left")
         _risk(figure.add_subplot(grid[1, :]), trajectories, metrics)
         values = {name: entry["value"] for name, entry in metrics["parameters"].items()}
         figure.suptitle(

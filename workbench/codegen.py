@@ -21,6 +21,7 @@ from sympy.printing.pycode import PythonCodePrinter
 from workbench import numerics
 from workbench.derivation import Derivation, derive
 from workbench.models import Model
+from workbench.notation import CODE_NAMES, c, s
 from workbench.special import NamedFunction
 
 _NUMERICS = (
@@ -49,10 +50,6 @@ _NUMERICS = (
 )
 
 
-# Names in code of the symbols whose name in print is no identifier.
-_CODE_NAMES = {"tau_+": "tau_plus", "tau_-": "tau_minus"}
-
-
 class ModulePrinter(PythonCodePrinter):
     """Prints expressions in named functions; numbers as the nearest float64, roots of integers by name."""
 
@@ -61,7 +58,7 @@ class ModulePrinter(PythonCodePrinter):
         return f"{type(expr).__name__}({', '.join(self._print(a) for a in expr.args)})"
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
-        return _CODE_NAMES.get(expr.name, expr.name)
+        return CODE_NAMES.get(expr.name, expr.name)
 
     def _print_Rational(self, expr: sp.Rational) -> str:
         return repr(float(expr))
@@ -123,7 +120,6 @@ def _scale_function(expr: sp.Expr, scale: sp.Symbol, name: str, expand_scale: bo
 def generate(derivation: Derivation) -> str:
     """The text of the generated module."""
     defs, sigma = derivation.definitions, derivation.model.activation
-    s, c = derivation.symbols["s"], derivation.symbols["c"]
     knots = [float(t) for t in sigma.knots]
     slopes = [float(x) for x in sigma.slopes]
     ends = [float(v) for v in sigma.values]

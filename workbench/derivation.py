@@ -1,51 +1,32 @@
 """Model -> Derivation: the mean-field potentials and the reduced equation, step by step.
 
 Input: a ``Model``.  Output: an immutable ``Derivation``, every step with its rule and, where it states a
-number, a certificate.  ``derive`` is the table of contents; the rules live in ``gaussian`` and
-``reduction``, the oracles in ``certificates``.
+number, a certificate.  ``derive`` is the table of contents: the steps are in ``steps``, the rules in
+``gaussian`` and ``reduction``, the oracles in ``certificates``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any
 
-import mpmath as mp
 import sympy as sp
 
-from workbench import gaussian, reduction
-from workbench.certificates import (
-    SCALE_GRID,
-    Certificate,
-    certify,
-    gaussian_integral,
-    gaussian_slope_integral,
-    orbit_integral,
-    pair_integral,
-    sphere_integral,
-)
+from workbench.certificates import Certificate
 from workbench.models import Model
-from workbench.special import a, a_prime, g, mp_function, mp_sphere_density, q
-
-r, r2 = sp.symbols("r r'", positive=True)
-s, s2, c = sp.symbols("s s2 c", positive=True)
-tau_plus, tau_minus = sp.symbols("tau_+ tau_-", positive=True)
-k, d = sp.symbols("k d", integer=True, positive=True)
-corr = sp.Symbol("rho", real=True)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: what is claimed, by which rule, and what certifies it."""
-
-    title: str
-    rule: str
-    formula: sp.Basic
-    certificates: tuple[Certificate, ...] = ()
-    note: str = ""
+from workbench.notation import r, tau_minus, tau_plus
+from workbench.special import q
+from workbench.steps import (
+    Step,
+    activation_steps,
+    definitions,
+    equation_steps,
+    functional_steps,
+    kernel_steps,
+    projection_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -72,21 +53,6 @@ class Derivation:
     def certificates(self) -> tuple[Certificate, ...]:
         """All certificates, in reading order."""
         return tuple(certificate for step in self.steps for certificate in step.certificates)
-
-    @property
-    def symbols(self) -> Mapping[str, sp.Symbol]:
-        """The symbols of the formulas, by name in code."""
-        return {
-            "r": r,
-            "s": s,
-            "s2": s2,
-            "c": c,
-            "k": k,
-            "d": d,
-            "rho": corr,
-            "tau_plus": tau_plus,
-            "tau_minus": tau_minus,
-        }
 
     def text(self) -> str:
         """The derivation as plain text."""
@@ -117,339 +83,14 @@ def derive(model: Model) -> Derivation:
         when a formula disagrees with the quadrature of its defining integral, or an identity between
         symbols leaves a remainder.
     """
-    definitions = _definitions(model)
+    closed = definitions(model)
     V = -q(tau_plus * r) / 2 + q(tau_minus * r) / 2
     grad_V = sp.diff(V, r)
     steps = (
-        *_activation_steps(model),
-        *_projection_steps(model, definitions, V, grad_V),
-        *_kernel_steps(model, definitions),
-        *_functional_steps(),
-        *_equation_steps(),
+        *activation_steps(model),
+        *projection_steps(model, closed, V, grad_V),
+        *kernel_steps(model, closed),
+        *functional_steps(),
+        *equation_steps(),
     )
-    return Derivation(model, steps, MappingProxyType(definitions), V, grad_V)
-
-
-def _definitions(model: Model) -> dict[str, sp.Expr]:
-    sigma = model.activation
-    closed = {
-        "q": gaussian.gaussian_mean(sigma, s),
-        "a_one": gaussian.hermite_one(sigma, s),
-        "a": gaussian.hermite_general(sigma, k, s),
-        "g": gaussian.sphere_mean(sigma, d, c),
-        "pair": gaussian.gaussian_pair(sigma, s, s2, corr),
-    }
-    closed["q_prime"] = sp.diff(closed["q"], s)
-    closed["a_prime"] = sp.diff(closed["a"], s)
-    closed["g_prime"] = sp.diff(closed["g"], c)
-    return closed
-
-
-def _activation_steps(model: Model) -> tuple[Step, ...]:
-    sigma = model.activation
-    z = sp.Symbol("z", real=True)
-    form = gaussian.hinge_form(sigma, z)
-    value = sp.lambdify(z, form, modules=["mpmath"])
-    grid = [(mp.mpf(i) / 7,) for i in range(-70, 71)] + [(mp.mpf(t.p) / t.q,) for t in sigma.knots]
-    certificate = certify("sigma(z) as line plus hinges", "pieces looked up", value, sigma.mp_value, grid)
-    return (
-        Step(
-            "Activation",
-            "statement",
-            sp.Eq(sp.Function("sigma")(z), sigma.expression(z), evaluate=False),
-            note="Classes y = ±1 with probability 1/2 each, x | y ~ N(0, tau_y^2 I_d); units sigma(<w, x>).",
-        ),
-        Step(
-            "Line plus hinges",
-            "piecewise-linear decomposition",
-            sp.Eq(sp.Function("sigma")(z), form, evaluate=False),
-            (certificate,),
-        ),
-    )
-
-
-def _projection_steps(
-    model: Model, definitions: Mapping[str, sp.Expr], V: sp.Expr, grad_V: sp.Expr
-) -> tuple[Step, ...]:
-    sigma = model.activation
-    scales = [(scale,) for scale in SCALE_GRID]
-    one = lambda z: mp.mpf(1)  # noqa: E731
-    mean = certify(
-        "q(s)",
-        "E sigma(sG), quadrature",
-        mp_function(definitions["q"], s),
-        lambda scale: gaussian_integral(sigma, scale, one),
-        scales,
-    )
-    slope = certify(
-        "q'(s)",
-        "E G sigma'(sG), quadrature",
-        mp_function(definitions["q_prime"], s),
-        lambda scale: gaussian_slope_integral(sigma, scale, one),
-        scales,
-    )
-    taus = (mp.mpf("1.8"), mp.mpf("0.2"))
-    V_closed = V.replace(q, lambda arg: definitions["q"].subs(s, arg))
-    V_value = mp_function(V_closed.subs({tau_plus: sp.Rational(9, 5), tau_minus: sp.Rational(1, 5)}), r)
-    potential = certify(
-        "V(r), tau = 1.8, 0.2",
-        "-E y sigma(<w, x>), quadrature",
-        V_value,
-        lambda radius: (
-            (
-                gaussian_integral(sigma, taus[1] * radius, one)
-                - gaussian_integral(sigma, taus[0] * radius, one)
-            )
-            / 2
-        ),
-        scales,
-    )
-    G = sp.Symbol("G")
-    return (
-        Step(
-            "Projection of the data",
-            "rotation invariance of N(0, tau_y^2 I_d): <w, x> | y ~ N(0, s^2), s = tau_y r, r = |w|",
-            sp.Eq(q(s), sp.Function("E")(sp.Function("sigma")(s * G)), evaluate=False),
-            note="G ~ N(0, 1). V and U see w only through r once averaged over its direction.",
-        ),
-        Step(
-            "Gaussian mean of the activation",
-            "hinge mean: E(sG - t)_+ = s phi(t/s) - t Phi(-t/s), difference at 0",
-            sp.Eq(q(s), definitions["q"], evaluate=False),
-            (mean,),
-        ),
-        Step(
-            "Its derivative",
-            "differentiation by SymPy; phi' = -x phi, Phi' = phi",
-            sp.Eq(sp.Derivative(q(s), s), definitions["q_prime"], evaluate=False),
-            (slope,),
-        ),
-        Step(
-            "Potential",
-            "average over the classes",
-            sp.Eq(sp.Function("V")(r), V, evaluate=False),
-            (potential,),
-        ),
-        Step(
-            "Its gradient",
-            "differentiation by SymPy",
-            sp.Eq(sp.Derivative(sp.Function("V")(r), r), grad_V, evaluate=False),
-        ),
-    )
-
-
-def _kernel_steps(model: Model, definitions: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
-    sigma = model.activation
-
-    def hermite(order: int) -> Callable[[Any], Any]:
-        norm = mp.sqrt(mp.factorial(order))
-        return lambda z: mp.mpf(2) ** (-mp.mpf(order) / 2) * mp.hermite(order, z / mp.sqrt(2)) / norm
-
-    orders = [(mp.mpf(order), scale) for order in (2, 3, 8) for scale in SCALE_GRID]
-    coefficient = mp_function(definitions["a"], k, s)
-    coefficients = certify(
-        "a_k(s), k = 2, 3, 8",
-        "E sigma(sG) h_k(G), quadrature",
-        lambda order, scale: coefficient(int(order), scale),
-        lambda order, scale: gaussian_integral(sigma, scale, hermite(int(order))),
-        orders,
-    )
-    first = certify(
-        "a_1(s)",
-        "E sigma(sG) G, quadrature",
-        mp_function(definitions["a_one"], s),
-        lambda scale: gaussian_integral(sigma, scale, lambda z: z),
-        [(scale,) for scale in SCALE_GRID],
-    )
-    coefficient_prime = mp_function(definitions["a_prime"], k, s)
-    slopes = certify(
-        "a_k'(s), k = 2, 3, 8",
-        "E G sigma'(sG) h_k(G), quadrature",
-        lambda order, scale: coefficient_prime(int(order), scale),
-        lambda order, scale: gaussian_slope_integral(sigma, scale, hermite(int(order))),
-        orders,
-    )
-    pair_closed = definitions["pair"].replace(q, lambda arg: definitions["q"].subs(s, arg))
-    pairs = certify(
-        "pair kernel at a fixed angle",
-        "E sigma(X) sigma(X'), nested quadrature",
-        mp_function(pair_closed, s, s2, corr),
-        lambda u, v, rho: pair_integral(sigma, u, v, rho),
-        [
-            (mp.mpf("0.4"), mp.mpf("1.7"), mp.mpf("0.6")),
-            (mp.mpf("2.5"), mp.mpf("1.1"), mp.mpf("-0.9")),
-            (mp.mpf("0.9"), mp.mpf("0.9"), mp.mpf("0.99")),
-        ],
-    )
-    moment = sp.gamma((k + 1) / 2) * sp.gamma(d / 2) / (sp.sqrt(sp.pi) * sp.gamma((d + k) / 2))
-    moment_value = mp_function(moment, k, d)
-    moments = certify(
-        "m_k(d), k = 2, 4, 10, d = 2, 3, 40",
-        "E S^k, quadrature over the sphere",
-        lambda order, dimension: moment_value(int(order), int(dimension)),
-        lambda order, dimension: mp.quad(
-            lambda u: (
-                mp.sin(u) ** int(order)
-                * mp_sphere_density(int(dimension), mp.mpf(0))
-                * mp.cos(u) ** (int(dimension) - 2)
-            ),
-            [-mp.pi / 2, 0, mp.pi / 2],
-        ),
-        [(mp.mpf(order), mp.mpf(dimension)) for order in (2, 4, 10) for dimension in (2, 3, 40)],
-    )
-    sphere_value = mp_function(definitions["g"], d, c)
-    sphere = certify(
-        "g_d(c), d = 2, 3, 40",
-        "E sigma(cS), quadrature over the sphere",
-        lambda dimension, scale: sphere_value(int(dimension), scale),
-        lambda dimension, scale: sphere_integral(sigma, int(dimension), scale),
-        [(mp.mpf(dimension), scale) for dimension in (2, 3, 40) for scale in SCALE_GRID],
-    )
-
-    def mehler(dimension: Any, u: Any, v: Any) -> Any:
-        q_value = mp_function(definitions["q"], s)
-        total = q_value(u) * q_value(v)
-        for order in range(2, 62, 2):
-            total += moment_value(order, int(dimension)) * coefficient(order, u) * coefficient(order, v)
-        return total
-
-    averaged = certify(
-        "sum_k m_k(d) a_k a_k, d = 40, k <= 60",
-        "E_R E_x over independent directions, nested quadrature",
-        mehler,
-        lambda dimension, u, v: orbit_integral(sigma, int(dimension), u, v),
-        [(mp.mpf(40), mp.mpf("1.44"), mp.mpf("2.34"))],
-    )
-    E, U, u = sp.Function("E"), sp.Function("U"), sp.Function("u")
-    R = sp.Symbol("R")
-    X, X2 = sp.symbols("X X'")
-    sigma_of = sp.Function("sigma")
-    mehler_sum = sp.Sum(corr**k * a(k, s) * a(k, s2), (k, 0, sp.oo))
-    orbit_sum = sp.Sum(sp.Function("m_k")(d) * a(k, s) * a(k, s2), (k, 0, sp.oo))
-    return (
-        Step(
-            "Hermite coefficients",
-            "Stein's identity twice on each hinge, difference at 0; k >= 2, and a_0 = q",
-            sp.Eq(a(k, s), definitions["a"], evaluate=False),
-            (coefficients,),
-        ),
-        Step(
-            "First Hermite coefficient",
-            "Stein's identity",
-            sp.Eq(a(1, s), definitions["a_one"], evaluate=False),
-            (first,),
-        ),
-        Step(
-            "Their derivatives",
-            "differentiation by SymPy; (phi h_k)' = -sqrt(k+1) phi h_{k+1}",
-            sp.Eq(a_prime(k, s), definitions["a_prime"], evaluate=False),
-            (slopes,),
-        ),
-        Step(
-            "Two units at a fixed angle",
-            "Mehler's formula, X = <w, x>, X' = <w', x> of scales s, s' and correlation rho = cos(w, w')",
-            sp.Eq(E(sigma_of(X) * sigma_of(X2)), mehler_sum, evaluate=False),
-        ),
-        Step(
-            "The same in closed form",
-            "hinge pairs through Owen's T: E(sX - t)_+(s'Y - t')_+ = H(t, s, t', s', rho)",
-            sp.Eq(E(sigma_of(X) * sigma_of(X2)), definitions["pair"], evaluate=False),
-            (pairs,),
-        ),
-        Step(
-            "Orbit average",
-            "O(d) acts on directions: rho^k becomes m_k(d) = E S^k, S one coordinate of a uniform unit vector",
-            sp.Eq(sp.Function("m_k")(d), moment, evaluate=False),
-            (moments,),
-            note="Even k; the odd moments vanish.  As d -> oo only m_0 = 1 stays: u = q(s) q(s').",
-        ),
-        Step(
-            "Finite-rank kernel, Hermite route",
-            "orbit average term by term; |sum over k > K| <= m_{K+2}(d) |sigma|_s |sigma|_s', |sigma|_s^2 = E sigma(sG)^2",
-            sp.Eq(u(s, s2), orbit_sum, evaluate=False),
-            (averaged,),
-        ),
-        Step(
-            "Mean over a sphere",
-            "hinge mean under the law of S: E(cS - t)_+ = c M_d(t/c) - t P(S > t/c)",
-            sp.Eq(g(d, c), definitions["g"], evaluate=False),
-            (sphere,),
-        ),
-        Step(
-            "Finite-rank kernel, chi route",
-            "given R = |x| the two directions are independent; a quadrature over R ~ chi_d",
-            sp.Eq(u(s, s2), E(g(d, s * R) * g(d, s2 * R)), evaluate=False),
-            note="The generated module takes the route with fewer features at the requested tolerance.",
-        ),
-        Step(
-            "Interaction kernel",
-            "average over the classes",
-            sp.Eq(
-                U(r, r2),
-                u(tau_plus * r, tau_plus * r2) / 2 + u(tau_minus * r, tau_minus * r2) / 2,
-                evaluate=False,
-            ),
-        ),
-    )
-
-
-def _functional_steps() -> tuple[Step, ...]:
-    kappa, K = sp.symbols("kappa K", integer=True, positive=True)
-    w, m = sp.IndexedBase("w"), sp.IndexedBase("m")
-    phi = sp.Function("phi_kappa")
-    rho = sp.Symbol("rho")
-    V, Psi, R = sp.Function("V"), sp.Function("Psi"), sp.Function("R")
-    rho_of = sp.Function("rho")
-    return (
-        Step(
-            "Moments",
-            "finite rank: the measure enters through K numbers",
-            sp.Eq(m[kappa], sp.Integral(phi(r) * rho_of(r), (r, 0, sp.oo)), evaluate=False),
-        ),
-        Step(
-            "First variation",
-            "Psi = V + int U drho = half the variation of R  [MMN18]",
-            sp.Eq(Psi(r, rho), V(r) + sp.Sum(w[kappa] * m[kappa] * phi(r), (kappa, 1, K)), evaluate=False),
-        ),
-        Step(
-            "Risk",
-            "R = E y^2 + 2 int V drho + int int U drho drho, E y^2 = 1  [MMN18]",
-            sp.Eq(
-                R(rho),
-                1
-                + 2 * sp.Integral(V(r) * rho_of(r), (r, 0, sp.oo))
-                + sp.Sum(w[kappa] * m[kappa] ** 2, (kappa, 1, K)),
-                evaluate=False,
-            ),
-        ),
-    )
-
-
-def _equation_steps() -> tuple[Step, ...]:
-    reduction.check_radial_laplacian()
-    reduction.check_reduced_equation()
-    reduction.check_gibbs_law()
-    exact = lambda claim, oracle: Certificate(claim, oracle, 0.0, 0.0, 1)  # noqa: E731
-    f = sp.Function("f")(reduction.r)
-    equation = reduction.reduced_right_hand_side().subs(reduction.n, d)
-    return (
-        Step(
-            "Generator of the radius",
-            "Laplacian of f(|w|); psi_lambda = psi + lambda r^2/2, psi(r) = Psi(r; rho_t)",
-            sp.Eq(sp.Symbol("L f"), reduction.generator(f).subs(reduction.n, d), evaluate=False),
-            (exact("Laplacian of f(|w|), n = 2, 3, 5", "Cartesian derivatives of |w|^m, symbols"),),
-        ),
-        Step(
-            "Reduced distributional dynamics",
-            "adjoint of the generator in dr; density rho with respect to dr, no flux at r = 0",
-            sp.Eq(sp.Derivative(reduction.rho, reduction.t), equation, evaluate=False),
-            (exact("adjoint of the generator", "f rhs - rho L f is a derivative, symbols"),),
-            note="Noise sqrt(4 s/beta) g in the update; beta = oo leaves the transport [MMN18].",
-        ),
-        Step(
-            "Effective potential",
-            "entropy of the orbit: exp(-beta W) is stationary for a frozen psi",
-            sp.Eq(sp.Symbol("W"), reduction.effective_potential().subs(reduction.n, d), evaluate=False),
-            (exact("Gibbs law of the radius", "right-hand side vanishes, symbols"),),
-        ),
-    )
+    return Derivation(model, steps, MappingProxyType(closed), V, grad_V)

@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that time and print, run by `make bench`; no test asserts a time."""
