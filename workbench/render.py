@@ -36,16 +36,25 @@ def latex(derivation: Derivation) -> str:
     lines = [rf"\section*{{Model \texttt{{{_tex(derivation.model.name)}}}}}"]
     for step in derivation.steps:
         lines += [rf"\paragraph{{{_tex(step.title)}}} By {_tex_prose(step.rule)}."]
-        lines += [r"\begin{equation*}", sp.latex(step.formula), r"\end{equation*}"]
+        lines.append(_display(step.formula))
         if step.note:
             lines.append(_tex_prose(step.note))
-    lines += [r"\begin{tabular}{llrr}", r"claim & oracle & deviation & tolerance \\"]
+    lines += [r"\begin{center}\small", r"\begin{tabular}{p{0.36\linewidth}p{0.38\linewidth}rr}"]
+    lines.append(r"claim & oracle & deviation & tolerance \\")
     lines += [
         rf"{_tex(c.claim)} & {_tex(c.oracle)} & {c.deviation:.1e} & {c.tolerance:.0e} \\"
         for c in derivation.certificates
     ]
-    lines.append(r"\end{tabular}")
+    lines += [r"\end{tabular}", r"\end{center}"]
     return "\n".join(lines) + "\n"
+
+
+def _display(formula: sp.Basic) -> str:
+    """A displayed equation; a long sum is broken into lines of three terms."""
+    code = sp.latex(formula)
+    if len(code) > 250 and isinstance(formula, sp.Eq) and formula.rhs.is_Add:
+        return str(sp.multiline_latex(formula.lhs, formula.rhs, terms_per_line=3, environment="align*"))
+    return "\n".join((r"\begin{equation*}", code, r"\end{equation*}"))
 
 
 def html(derivation: Derivation) -> str:
