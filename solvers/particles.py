@@ -16,6 +16,7 @@ import numpy as np
 import scipy
 from scipy.integrate import DOP853
 
+from workbench.checks import whole_number
 from workbench.errors import BadInput, NumericalFailure
 from workbench.measure import Array, Measure, feature_moments, grad_Psi, risk
 from workbench.problem import Problem
@@ -31,8 +32,7 @@ class ParticlesConfig:
     atol: float = 1e-10
 
     def __post_init__(self) -> None:
-        if isinstance(self.atoms, bool) or int(self.atoms) != self.atoms or self.atoms < 1:
-            raise BadInput(f"atoms = {self.atoms}: give a whole number of atoms >= 1")
+        whole_number("atoms", self.atoms, 1)
         for name in ("rtol", "atol"):
             if not 1e-13 <= getattr(self, name) < 1:
                 raise BadInput(f"{name} = {getattr(self, name)}: give 1e-13 <= {name} < 1")

@@ -17,6 +17,7 @@ from scipy.linalg.blas import dgemv, dger
 from threadpoolctl import threadpool_limits
 
 from solvers.network import check_isotropic, population_risk
+from workbench.checks import whole_number
 from workbench.errors import BadInput, NumericalFailure
 from workbench.measure import Array, Measure, risk
 from workbench.problem import Problem
@@ -56,9 +57,9 @@ class SGDConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise BadInput(f"epsilon = {self.epsilon} is not a step: give a finite epsilon > 0, e.g. 1e-5")
-        if not (float(self.units).is_integer() and self.units >= 1):
-            raise BadInput(f"units = {self.units} is not a number of units: give an integer units >= 1")
-        if not (float(self.seed).is_integer() and 0 <= self.seed < 2**63):
+        whole_number("units", self.units, 1)
+        whole_number("seed", self.seed, 0)
+        if self.seed >= 2**63:
             raise BadInput(f"seed = {self.seed} is not a seed: give an integer 0 <= seed < 2**63")
 
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +171,7 @@ def pair(sigma: Sigma, s: float, s2: float, rho: float) -> float:
 
 
 def orbit_by_angle(sigma: Sigma, d: int, s: float, s2: float) -> float:
-    """u_d(s, s2) = E over the angle of two independent directions of the pair expectation: three integrals."""
+    """u_d(s, s2) = E over the angle of two directions of the pair expectation: three integrals."""
     # the pair expectation bends most where the directions are (anti)parallel
     cuts = [sign * (math.pi / 2 - x) for x in (0.3, 0.05) for sign in (-1, 1)]
     u, w = rule(panels(-math.pi / 2, math.pi / 2, 4 / math.sqrt(d), cuts))
@@ -206,7 +205,7 @@ def V(sigma: Sigma, r: float, tau_plus: float, tau_minus: float) -> float:
 def network_samples(
     sigma: Sigma, d: int, taus: tuple[float, float], r: float, r2: float, samples: int, seed: int
 ) -> tuple[Array, Array]:
-    """Samples of -y sigma(<w, x>) and sigma(<w, x>) sigma(<w', x>): data, weights and directions drawn plainly."""
+    """Samples of -y sigma(<w, x>) and sigma(<w, x>) sigma(<w', x>): data and directions drawn plainly."""
     rng = np.random.default_rng(seed)
     first, second = [], []
     for _ in range(samples // 50_000):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 import sympy as sp
@@ -11,14 +13,21 @@ import sympy as sp
 from tests import oracles
 from tests.built import derivation_of
 from tests.oracles import ACTIVATIONS
+from workbench import notation
 from workbench.special import mp_function, q
 
 # log-spaced as in the certificates, off their grid
 SCALES = [3e-6, 2e-3, 0.07, 0.31, 0.9, 1.7, 6.0, 41.0, 8e2]
 
-# Closed forms are evaluated in mpmath (about 1e-15 at 15 digits, times the sum of terms of size s), the
-# quadrature in float64: its sums of 1000 terms are good to some 1e-15 of the integrand's size.
+# Closed forms are evaluated with 30 digits, the quadratures in float64: their sums of 1000 terms are
+# good to some 1e-15 of the integrand's size.
 TOLERANCE = 2e-13
+
+
+@pytest.fixture(autouse=True)
+def _thirty_digits() -> Iterator[None]:
+    with mp.workdps(30):
+        yield
 
 
 def close(value: Any, exact: float) -> bool:
@@ -29,20 +38,22 @@ def close(value: Any, exact: float) -> bool:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_mean_and_first_hermite_coefficient(name: str) -> None:
     sigma, forms = ACTIVATIONS[name][1], derivation_of(name)
-    s = forms.symbols["s"]
+    s = notation.s
     for k, value, slope in ((0, "q", "q_prime"), (1, "a_one", None)):
         f = mp_function(forms.definitions[value], s)
         for scale in SCALES:
             assert close(f(scale), oracles.a(sigma, k, scale)), (k, scale)
             if slope:
-                assert close(mp_function(forms.definitions[slope], s)(scale), oracles.a_prime(sigma, k, scale))
+                assert close(
+                    mp_function(forms.definitions[slope], s)(scale), oracles.a_prime(sigma, k, scale)
+                )
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 9, 16])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_hermite_coefficients_and_slopes(name: str, k: int) -> None:
     sigma, forms = ACTIVATIONS[name][1], derivation_of(name)
-    symbols = forms.symbols["k"], forms.symbols["s"]
+    symbols = notation.k, notation.s
     value, slope = (mp_function(forms.definitions[x], *symbols) for x in ("a", "a_prime"))
     for scale in SCALES:
         assert close(value(k, scale), oracles.a(sigma, k, scale)), scale
@@ -53,7 +64,7 @@ def test_hermite_coefficients_and_slopes(name: str, k: int) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_mean_over_a_sphere_and_its_slope(name: str, d: int) -> None:
     sigma, forms = ACTIVATIONS[name][1], derivation_of(name)
-    symbols = forms.symbols["d"], forms.symbols["c"]
+    symbols = notation.d, notation.c
     value, slope = (mp_function(forms.definitions[x], *symbols) for x in ("g", "g_prime"))
     # 2 of the knots are hit exactly: there g is continuous, and its slope as well for d > 1
     scales = np.array([*SCALES, 0.5001, 2.2])
@@ -71,13 +82,15 @@ PAIRS = [(0.4, 1.7, 0.6), (2.5, 1.1, -0.9), (0.9, 0.9, 0.97), (30.0, 0.05, 0.3),
 def test_pair_expectation_at_a_fixed_angle(name: str) -> None:
     sigma, forms = ACTIVATIONS[name][1], derivation_of(name)
     mean = forms.definitions["q"]
-    s = forms.symbols["s"]
+    s = notation.s
     closed = forms.definitions["pair"].replace(q, lambda x: mean.subs(s, x))
-    f = mp_function(closed, s, forms.symbols["s2"], forms.symbols["rho"])
+    f = mp_function(closed, s, notation.s2, notation.corr)
     for point in PAIRS:
         exact = oracles.pair(sigma, *point)
-        # 50 hinge pairs of size s s2 <= 3, each by a quadrature of its own
-        assert float(f(*point)) == pytest.approx(exact, rel=1e-12, abs=1e-12), point
+        with mp.workdps(16):  # at 30 digits the quadrature in each of 25 hinge pairs is slow
+            value = f(*point)
+        # hinge pairs of size s s2 <= 3 with coefficients up to 20
+        assert float(value) == pytest.approx(exact, rel=1e-12, abs=1e-12), point
 
 
 @pytest.mark.parametrize(("s", "s2", "rho"), PAIRS)
@@ -93,4 +106,4 @@ def test_pair_expectation_is_the_mehler_series(s: float, s2: float, rho: float) 
 
 def test_no_hinge_survives_unevaluated() -> None:
     forms = derivation_of("relu")
-    assert forms.definitions["q"] == forms.symbols["s"] / sp.sqrt(2 * sp.pi)
+    assert forms.definitions["q"] == notation.s / sp.sqrt(2 * sp.pi)

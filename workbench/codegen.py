@@ -79,12 +79,12 @@ def _print(expr: sp.Expr) -> str:
 
     def numeric(e: sp.Expr) -> sp.Expr:
         if e.is_number and not e.is_Rational and not e.has(NamedFunction):
-            return sp.Float(e, 17)
+            return sp.N(e, 17)
         if isinstance(e, sp.Mul):
             constants = [x for x in e.args if x.is_number and not x.has(NamedFunction)]
             if any(not c.is_Rational for c in constants):
                 rest = [numeric(x) for x in e.args if x not in constants]
-                return sp.Mul(sp.Float(sp.Mul(*constants), 17), *rest)
+                return sp.Mul(sp.N(sp.Mul(*constants), 17), *rest)
         return e.func(*(numeric(x) for x in e.args)) if e.args else e
 
     return str(ModulePrinter({"fully_qualified_modules": False}).doprint(numeric(expr)))
@@ -94,26 +94,35 @@ def _scale_function(expr: sp.Expr, scale: sp.Symbol, name: str, expand_scale: bo
     """Body of a function of one scale: the ratios t/scale first, then the expression in them."""
     ratios: dict[sp.Rational, sp.Symbol] = {}
     replaced: dict[sp.Expr, sp.Expr] = {}
+    origin = sp.Symbol("origin")  # 0 as an array: a value at a constant has to live where the scale lives
     for call in sorted(expr.atoms(NamedFunction), key=str):
         argument = call.args[-1]
+        if argument == 0:
+            replaced[call] = call.func(*call.args[:-1], origin, evaluate=False)
         knot = sp.Abs(argument * scale)
         if knot.is_Rational and knot != 0:
             ratios.setdefault(knot, sp.Symbol("?"))
             replaced[call] = call
     for i, knot in enumerate(sorted(ratios)):
         ratios[knot] = sp.Symbol(f"t{i}_over_{name}")
-    for call in replaced:
+    for call in [call for call in replaced if call.args[-1] != 0]:
         argument = call.args[-1]
         sign = 1 if (argument * scale).is_positive else -1
         # built unevaluated: the symbol has no sign, and parity was already used on the number
         symbol = ratios[sp.Abs(argument * scale)]
         replaced[call] = call.func(*call.args[:-1], sign * symbol, evaluate=False)
     lines = [f"xp, _ = namespace({name})"]
-    lines += [f"{symbol} = ratio({_print(knot)}, {name})" for knot, symbol in ratios.items()]
+    lines += [f"{symbol} = ratio({_print(knot)}, {name})" for knot, symbol in sorted(ratios.items())]
     result = expr.xreplace(replaced)
+    if origin in result.free_symbols:
+        lines.append("origin = xp.zeros(())")
+    axis = "[..., None]" if expand_scale else ""
     if scale in result.free_symbols:
-        lines.append(f"{name} = xp.maximum({name}, TINY)" + ("[..., None]" if expand_scale else ""))
-    lines.append(f"return {_print(result)}")
+        lines.append(f"{name} = xp.clip({name}, TINY, HUGE){axis}")
+    code = _print(result)
+    if not result.free_symbols & {scale, *ratios.values()}:
+        code += f" + xp.zeros_like({name}, dtype=float){axis}"  # a constant still has the shape of the scale
+    lines.append(f"return {code}")
     return "\n".join("    " + line for line in lines)
 
 
@@ -129,6 +138,7 @@ def generate(derivation: Derivation) -> str:
         "sigma_words": _sigma_words(knots, ends, slopes),
         "knots": _tuple(knots),
         "TINY": repr(numerics.TINY),
+        "HUGE": repr(numerics.HUGE),
         "FAR": repr(numerics.FAR),
         "sigma": _sigma_code(knots, ends, slopes),
         "sigma_prime": f'xp.asarray({slopes!r})[xp.searchsorted(xp.asarray(KNOTS), z, side="right")]',

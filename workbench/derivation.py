@@ -21,10 +21,12 @@ from workbench.special import q
 from workbench.steps import (
     Step,
     activation_steps,
+    coefficient_steps,
     definitions,
     equation_steps,
     functional_steps,
-    kernel_steps,
+    orbit_steps,
+    pair_steps,
     projection_steps,
 )
 
@@ -89,7 +91,9 @@ def derive(model: Model) -> Derivation:
     steps = (
         *activation_steps(model),
         *projection_steps(model, closed, V, grad_V),
-        *kernel_steps(model, closed),
+        *coefficient_steps(model, closed),
+        *pair_steps(model, closed),
+        *orbit_steps(model, closed),
         *functional_steps(),
         *equation_steps(),
     )

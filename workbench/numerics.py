@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 TINY = 1e-150  # a scale below which a Gaussian is a point mass in float64
+HUGE = 1e300  # a scale at which every bounded activation has reached its limit; beyond, float64 overflows
 FAR = 40.0  # standard deviations beyond which the Gaussian density is 0 in float64
 
 

@@ -83,6 +83,8 @@ class StepSchedule:
 
 def log_spaced_times(first: float, last: float, per_decade: int = 8) -> tuple[float, ...]:
     """Times from ``first`` to ``last``, evenly spaced in log t, both ends included."""
+    if not 0 < first < last < math.inf:
+        raise BadInput(f"log-spaced times from {first} to {last}: give finite times 0 < first < last")
     decades = math.log10(last) - math.log10(first)
     count = max(2, math.ceil(per_decade * decades) + 1)
     return tuple(float(t) for t in np.geomspace(first, last, count))

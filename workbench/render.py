@@ -160,6 +160,11 @@ class _MathML(MathMLPresentationPrinter):
             return self._call(self._element("mi", expr.text_name), expr.args)
         return self._call(self._print(sp.Symbol(expr.func.__name__)), expr.args)
 
+    def _print_Relational(self, expr: sp.Basic) -> Any:
+        # the printer writes text as it is, so the sign has to be an entity
+        sign = {"==": "=", "<": "&lt;", "<=": "&#x2264;", ">": "&gt;", ">=": "&#x2265;"}[expr.rel_op]
+        return self._element("mrow", self._print(expr.lhs), self._element("mo", sign), self._print(expr.rhs))
+
     def _print_gamma(self, expr: sp.Function) -> Any:
         return self._call(self._element("mi", "Γ"), expr.args)
 

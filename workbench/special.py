@@ -174,6 +174,10 @@ class sphere_density(NamedFunction):
     nargs = 2
     latex_name, text_name = r"p", "p"
 
+    @classmethod
+    def eval(cls, d: sp.Expr, x: sp.Expr) -> sp.Expr | None:
+        return cls(d, -x) if x.could_extract_minus_sign() else None
+
     @staticmethod
     def mp_value(d: Any, x: Any) -> Any:
         return mp_sphere_density(d, x) if abs(x) < 1 else mp.mpf(0)

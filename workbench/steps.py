@@ -14,6 +14,7 @@ import sympy as sp
 
 from workbench import gaussian, reduction
 from workbench.certificates import (
+    DIGITS,
     SCALE_GRID,
     Certificate,
     certify,
@@ -22,10 +23,11 @@ from workbench.certificates import (
     orbit_integral,
     pair_integral,
     sphere_integral,
+    sphere_slope_integral,
 )
 from workbench.models import Model
 from workbench.notation import c, corr, d, k, r, r2, s, s2, tau_minus, tau_plus
-from workbench.special import a, a_prime, g, mp_function, mp_sphere_density, q
+from workbench.special import a, a_prime, g, mp_function, mp_sphere_density, q, q_prime
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Step:
 
 
 def definitions(model: Model) -> dict[str, sp.Expr]:
+    """Closed forms by name: q, a_1, a_k, g_d and the pair kernel by rule, the primes by differentiation."""
     sigma = model.activation
     closed = {
         "q": gaussian.gaussian_mean(sigma, s),
@@ -55,6 +58,7 @@ def definitions(model: Model) -> dict[str, sp.Expr]:
 
 
 def activation_steps(model: Model) -> tuple[Step, ...]:
+    """The activation, and the same as a line plus hinges."""
     sigma = model.activation
     z = sp.Symbol("z", real=True)
     form = gaussian.hinge_form(sigma, z)
@@ -83,6 +87,7 @@ def activation_steps(model: Model) -> tuple[Step, ...]:
 def projection_steps(
     model: Model, closed: Mapping[str, sp.Expr], V: sp.Expr, grad_V: sp.Expr
 ) -> tuple[Step, ...]:
+    """The mean of the activation, V, and their derivatives."""
     sigma = model.activation
     scales = [(scale,) for scale in SCALE_GRID]
     one = lambda z: mp.mpf(1)  # noqa: E731
@@ -100,22 +105,35 @@ def projection_steps(
         lambda scale: gaussian_slope_integral(sigma, scale, one),
         scales,
     )
-    taus = (mp.mpf("1.8"), mp.mpf("0.2"))
-    V_closed = V.replace(q, lambda arg: closed["q"].subs(s, arg))
-    V_value = mp_function(V_closed.subs({tau_plus: sp.Rational(9, 5), tau_minus: sp.Rational(1, 5)}), r)
-    potential = certify(
-        "V(r), tau = 1.8, 0.2",
-        "-E y sigma(<w, x>), quadrature",
-        V_value,
-        lambda radius: (
+    tau = {tau_plus: sp.Rational(9, 5), tau_minus: sp.Rational(1, 5)}
+    closed_q = {q: closed["q"], q_prime: closed["q_prime"]}
+    potential, force = (mp_function(_in_closed_form(expr, closed_q).subs(tau), r) for expr in (V, grad_V))
+
+    def class_average(integral: Callable[..., Any], power: int) -> Callable[[Any], Any]:
+        wide, narrow = mp.mpf(9) / 5, mp.mpf(1) / 5
+        return lambda radius: (
             (
-                gaussian_integral(sigma, taus[1] * radius, one)
-                - gaussian_integral(sigma, taus[0] * radius, one)
+                narrow**power * integral(sigma, narrow * radius, one)
+                - wide**power * integral(sigma, wide * radius, one)
             )
             / 2
-        ),
-        scales,
-    )
+        )
+
+    with mp.workdps(DIGITS):
+        potential_certificate = certify(
+            "V(r), tau = 1.8, 0.2",
+            "-E y sigma(<w, x>), quadrature",
+            potential,
+            class_average(gaussian_integral, 0),
+            scales,
+        )
+        force_certificate = certify(
+            "V'(r), tau = 1.8, 0.2",
+            "-E y <w, x>/r sigma'(<w, x>), quadrature",
+            force,
+            class_average(gaussian_slope_integral, 1),
+            scales,
+        )
     G = sp.Symbol("G")
     return (
         Step(
@@ -140,30 +158,34 @@ def projection_steps(
             "Potential",
             "average over the classes",
             sp.Eq(sp.Function("V")(r), V, evaluate=False),
-            (potential,),
+            (potential_certificate,),
         ),
         Step(
             "Its gradient",
             "differentiation",
             sp.Eq(sp.Derivative(sp.Function("V")(r), r), grad_V, evaluate=False),
+            (force_certificate,),
         ),
     )
 
 
-def kernel_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
+def _in_closed_form(expr: sp.Expr, closed: Mapping[Any, sp.Expr]) -> sp.Expr:
+    """``expr`` with the model's functions of s replaced by their closed forms."""
+    for function, form in closed.items():
+        expr = expr.replace(function, lambda argument, form=form: form.subs(s, argument))
+    return expr
+
+
+def coefficient_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
+    """The Hermite coefficients a_k(s) and their derivatives."""
     sigma = model.activation
-
-    def hermite(order: int) -> Callable[[Any], Any]:
-        norm = mp.sqrt(mp.factorial(order))
-        return lambda z: mp.mpf(2) ** (-mp.mpf(order) / 2) * mp.hermite(order, z / mp.sqrt(2)) / norm
-
     orders = [(mp.mpf(order), scale) for order in (2, 3, 8) for scale in SCALE_GRID]
-    coefficient = mp_function(closed["a"], k, s)
+    value, slope = mp_function(closed["a"], k, s), mp_function(closed["a_prime"], k, s)
     coefficients = certify(
         "a_k(s), k = 2, 3, 8",
         "E sigma(sG) h_k(G), quadrature",
-        lambda order, scale: coefficient(int(order), scale),
-        lambda order, scale: gaussian_integral(sigma, scale, hermite(int(order))),
+        lambda order, scale: value(int(order), scale),
+        lambda order, scale: gaussian_integral(sigma, scale, _normalised_hermite(int(order))),
         orders,
     )
     first = certify(
@@ -173,71 +195,13 @@ def kernel_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...
         lambda scale: gaussian_integral(sigma, scale, lambda z: z),
         [(scale,) for scale in SCALE_GRID],
     )
-    coefficient_prime = mp_function(closed["a_prime"], k, s)
     slopes = certify(
         "a_k'(s), k = 2, 3, 8",
         "E G sigma'(sG) h_k(G), quadrature",
-        lambda order, scale: coefficient_prime(int(order), scale),
-        lambda order, scale: gaussian_slope_integral(sigma, scale, hermite(int(order))),
+        lambda order, scale: slope(int(order), scale),
+        lambda order, scale: gaussian_slope_integral(sigma, scale, _normalised_hermite(int(order))),
         orders,
     )
-    pair_closed = closed["pair"].replace(q, lambda arg: closed["q"].subs(s, arg))
-    pairs = certify(
-        "pair kernel at a fixed angle",
-        "E sigma(X) sigma(X'), nested quadrature",
-        mp_function(pair_closed, s, s2, corr),
-        lambda u, v, rho: pair_integral(sigma, u, v, rho),
-        [
-            (mp.mpf("0.4"), mp.mpf("1.7"), mp.mpf("0.6")),
-            (mp.mpf("2.5"), mp.mpf("1.1"), mp.mpf("-0.9")),
-            (mp.mpf("0.9"), mp.mpf("0.9"), mp.mpf("0.99")),
-        ],
-    )
-    moment = sp.gamma((k + 1) / 2) * sp.gamma(d / 2) / (sp.sqrt(sp.pi) * sp.gamma((d + k) / 2))
-    moment_value = mp_function(moment, k, d)
-    moments = certify(
-        "m_k(d), k = 2, 4, 10, d = 2, 3, 40",
-        "E S^k, quadrature over the sphere",
-        lambda order, dimension: moment_value(int(order), int(dimension)),
-        lambda order, dimension: mp.quad(
-            lambda u: (
-                mp.sin(u) ** int(order)
-                * mp_sphere_density(int(dimension), mp.mpf(0))
-                * mp.cos(u) ** (int(dimension) - 2)
-            ),
-            [-mp.pi / 2, 0, mp.pi / 2],
-        ),
-        [(mp.mpf(order), mp.mpf(dimension)) for order in (2, 4, 10) for dimension in (2, 3, 40)],
-    )
-    sphere_value = mp_function(closed["g"], d, c)
-    sphere = certify(
-        "g_d(c), d = 2, 3, 40",
-        "E sigma(cS), quadrature over the sphere",
-        lambda dimension, scale: sphere_value(int(dimension), scale),
-        lambda dimension, scale: sphere_integral(sigma, int(dimension), scale),
-        [(mp.mpf(dimension), scale) for dimension in (2, 3, 40) for scale in SCALE_GRID],
-    )
-
-    def mehler(dimension: Any, u: Any, v: Any) -> Any:
-        q_value = mp_function(closed["q"], s)
-        total = q_value(u) * q_value(v)
-        for order in range(2, 62, 2):
-            total += moment_value(order, int(dimension)) * coefficient(order, u) * coefficient(order, v)
-        return total
-
-    averaged = certify(
-        "sum_k m_k(d) a_k a_k, d = 40, k <= 60",
-        "E_R E_x over independent directions, nested quadrature",
-        mehler,
-        lambda dimension, u, v: orbit_integral(sigma, int(dimension), u, v),
-        [(mp.mpf(40), mp.mpf("1.44"), mp.mpf("2.34"))],
-    )
-    E, U, u = sp.Function("E"), sp.Function("U"), sp.Function("u")
-    R = sp.Symbol("R")
-    X, X2 = sp.symbols("X X'")
-    sigma_of = sp.Function("sigma")
-    mehler_sum = sp.Sum(corr**k * a(k, s) * a(k, s2), (k, 0, sp.oo))
-    orbit_sum = sp.Sum(sp.Function("m_k")(d) * a(k, s) * a(k, s2), (k, 0, sp.oo))
     return (
         Step(
             "Hermite coefficients",
@@ -257,37 +221,82 @@ def kernel_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...
             sp.Eq(a_prime(k, s), closed["a_prime"], evaluate=False),
             (slopes,),
         ),
+    )
+
+
+def _normalised_hermite(order: int) -> Callable[[Any], Any]:
+    """h_k(z) = He_k(z)/sqrt(k!) at mpmath's precision."""
+    norm = mp.mpf(2) ** (-mp.mpf(order) / 2) / mp.sqrt(mp.factorial(order))
+    return lambda z: norm * mp.hermite(order, z / mp.sqrt(2))
+
+
+def pair_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
+    """Two units at a fixed angle: Mehler's series and the closed form."""
+    sigma = model.activation
+    pair = _in_closed_form(closed["pair"], {q: closed["q"]})
+    certificate = certify(
+        "pair kernel at a fixed angle",
+        "E sigma(X) sigma(X'), nested quadrature",
+        mp_function(pair, s, s2, corr),
+        lambda u, v, rho: pair_integral(sigma, u, v, rho),
+        [
+            (mp.mpf("0.4"), mp.mpf("1.7"), mp.mpf("0.6")),
+            (mp.mpf("2.5"), mp.mpf("1.1"), mp.mpf("-0.9")),
+            (mp.mpf("0.9"), mp.mpf("0.9"), mp.mpf("0.99")),
+        ],
+    )
+    X, X2 = sp.symbols("X X'")
+    E, sigma_of = sp.Function("E"), sp.Function("sigma")
+    product = E(sigma_of(X) * sigma_of(X2))
+    return (
         Step(
             "Two units at a fixed angle",
             r"Mehler's formula; $X = \langle w, x \rangle$, $X' = \langle w', x \rangle$ of scales $s, s'$, "
             r"$\rho$ the cosine of their angle",
-            sp.Eq(E(sigma_of(X) * sigma_of(X2)), mehler_sum, evaluate=False),
+            sp.Eq(product, sp.Sum(corr**k * a(k, s) * a(k, s2), (k, 0, sp.oo)), evaluate=False),
         ),
         Step(
             "The same in closed form",
             r"hinge pairs through Owen's T: $E (X - t)_+ (X' - t')_+ = H(t, s, t', s', \rho)$",
-            sp.Eq(E(sigma_of(X) * sigma_of(X2)), closed["pair"], evaluate=False),
-            (pairs,),
+            sp.Eq(product, closed["pair"], evaluate=False),
+            (certificate,),
         ),
+    )
+
+
+def orbit_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
+    """The average over directions, by the Hermite route and by the chi route, and U."""
+    E, U, u, moment_of = (sp.Function(name) for name in ("E", "U", "u", "m_k"))
+    R = sp.Symbol("R")
+    moment, certificate = _spherical_moment()
+    series = sp.Sum(moment_of(d) * a(k, s) * a(k, s2), (k, 0, sp.oo))
+    mean, slope = _sphere_certificates(model, closed)
+    return (
         Step(
             "Orbit average",
             r"$O(d)$ acts on directions: $\rho^k$ becomes $m_k(d) = E S^k$, $S$ a coordinate of a uniform unit vector",
-            sp.Eq(sp.Function("m_k")(d), moment, evaluate=False),
-            (moments,),
+            sp.Eq(moment_of(d), moment, evaluate=False),
+            (certificate,),
             note=r"Even $k$; the odd moments vanish.  As $d \to \infty$ only $m_0 = 1$ stays: $u = q(s) q(s')$.",
         ),
         Step(
             "Finite-rank kernel, Hermite route",
             r"orbit average term by term; the tail over $k > K$ is at most "
             r"$m_{K+2}(d) \|\sigma\|_s \|\sigma\|_{s'}$, $\|\sigma\|_s^2 = E \sigma(sG)^2$",
-            sp.Eq(u(s, s2), orbit_sum, evaluate=False),
-            (averaged,),
+            sp.Eq(u(s, s2), series, evaluate=False),
+            (_series_certificate(model, closed, moment),),
         ),
         Step(
             "Mean over a sphere",
             r"hinge mean under the law of $S$: $E(cS - t)_+ = c M(d, t/c) - t P(S > t/c)$, $M(d, x) = E[S; S > x]$",
             sp.Eq(g(d, c), closed["g"], evaluate=False),
-            (sphere,),
+            (mean,),
+        ),
+        Step(
+            "Its derivative in c",
+            r"differentiation; $M' = -x p$, $p$ the density of $S$",
+            sp.Eq(sp.Derivative(g(d, c), c), closed["g_prime"], evaluate=False),
+            (slope,),
         ),
         Step(
             "Finite-rank kernel, chi route",
@@ -307,7 +316,74 @@ def kernel_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...
     )
 
 
+def _spherical_moment() -> tuple[sp.Expr, Certificate]:
+    """m_k(d) = E S^k for even k, in gamma functions."""
+    moment = sp.gamma((k + 1) / 2) * sp.gamma(d / 2) / (sp.sqrt(sp.pi) * sp.gamma((d + k) / 2))
+    value = mp_function(moment, k, d)
+
+    def integral(order: Any, dimension: Any) -> Any:
+        # S = sin(angle), with density proportional to cos^(d-2)
+        norm = mp_sphere_density(int(dimension), mp.mpf(0))
+        edges = [-mp.pi / 2, 0, mp.pi / 2]
+        return mp.quad(lambda x: norm * mp.sin(x) ** int(order) * mp.cos(x) ** (int(dimension) - 2), edges)
+
+    certificate = certify(
+        "m_k(d), k = 2, 4, 10, d = 2, 3, 40",
+        "E S^k, quadrature over the sphere",
+        lambda order, dimension: value(int(order), int(dimension)),
+        integral,
+        [(mp.mpf(order), mp.mpf(dimension)) for order in (2, 4, 10) for dimension in (2, 3, 40)],
+    )
+    return moment, certificate
+
+
+def _series_certificate(model: Model, closed: Mapping[str, sp.Expr], moment: sp.Expr) -> Certificate:
+    """The orbit average of Mehler's series, summed to k = 60, at d = 40."""
+    mean, coefficient, factor = (
+        mp_function(closed["q"], s),
+        mp_function(closed["a"], k, s),
+        mp_function(moment, k, d),
+    )
+
+    def series(dimension: Any, u: Any, v: Any) -> Any:
+        orders = range(2, 62, 2)
+        return mean(u) * mean(v) + mp.fsum(
+            factor(order, int(dimension)) * coefficient(order, u) * coefficient(order, v) for order in orders
+        )
+
+    return certify(
+        "sum_k m_k(d) a_k a_k, d = 40, k <= 60",
+        "E_R E_x over independent directions, nested quadrature",
+        series,
+        lambda dimension, u, v: orbit_integral(model.activation, int(dimension), u, v),
+        [(mp.mpf(40), mp.mpf("1.44"), mp.mpf("2.34"))],
+    )
+
+
+def _sphere_certificates(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Certificate, Certificate]:
+    """g_d(c) and g_d'(c) at d = 2, 3, 40."""
+    grid = [(mp.mpf(dimension), scale) for dimension in (2, 3, 40) for scale in SCALE_GRID]
+    value, slope = mp_function(closed["g"], d, c), mp_function(closed["g_prime"], d, c)
+    return (
+        certify(
+            "g_d(c), d = 2, 3, 40",
+            "E sigma(cS), quadrature over the sphere",
+            lambda dimension, scale: value(int(dimension), scale),
+            lambda dimension, scale: sphere_integral(model.activation, int(dimension), scale),
+            grid,
+        ),
+        certify(
+            "g_d'(c), d = 2, 3, 40",
+            "E S sigma'(cS), quadrature over the sphere",
+            lambda dimension, scale: slope(int(dimension), scale),
+            lambda dimension, scale: sphere_slope_integral(model.activation, int(dimension), scale),
+            grid,
+        ),
+    )
+
+
 def functional_steps() -> tuple[Step, ...]:
+    """Psi and the risk through the moments of the features."""
     kappa, K = sp.symbols("kappa K", integer=True, positive=True)
     w, m = sp.IndexedBase("w"), sp.IndexedBase("m")
     phi = sp.Function("phi_kappa")
@@ -340,6 +416,7 @@ def functional_steps() -> tuple[Step, ...]:
 
 
 def equation_steps() -> tuple[Step, ...]:
+    """The reduced equation of the radius with ridge and noise."""
     reduction.check_radial_laplacian()
     reduction.check_reduced_equation()
     reduction.check_gibbs_law()

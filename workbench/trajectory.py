@@ -62,11 +62,10 @@ class Trajectory:
             "risk": (("record",), np.asarray(record_risk, dtype=float)),
             **(extra or {}),
         }
-        clean = {k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in attrs.items()}
         data = xr.Dataset(
             variables,
             coords={"coordinate": list(coordinates)},
-            attrs={**clean, "complete": int(complete)},
+            attrs={**{name: _storable(value) for name, value in attrs.items()}, "complete": int(complete)},
         )
         return cls(data)
 
@@ -106,3 +105,13 @@ class Trajectory:
         """Read a file written by ``save``."""
         with xr.open_dataset(path, engine="h5netcdf") as file:
             return cls(file.load())
+
+
+def _storable(value: Any) -> Any:
+    """An attribute that netCDF holds: text or a number as it is, anything else as JSON text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str | int | float):
+        return value
+    return json.dumps(value, default=lambda array: np.asarray(array).tolist())

@@ -9,7 +9,8 @@ U           U(r, r') = E[sigma(<w, x>) sigma(<w', x>)], averaged over the direct
                      = sum_kappa w_kappa phi_kappa(r) phi_kappa(r')       (see `kernel_form`)
 Shapes      x (..., 1) with x[..., 0] = r, K features; p = {"d": 40, "tau_plus": 1.8, "tau_minus": 0.2},
             d an integer >= 2 or math.inf, and optionally p["tolerance"]: the error of U relative to
-            sqrt(U(r, r) U(r', r')) at angle 0 (without it 1e-10, or at d <= 4 what 1024 nodes give).
+            max(1, |sigma|_s |sigma|_s'), |sigma|_s^2 = E sigma(s G)^2 (without it 1e-10, or at small d
+            what 1024 nodes give).
             Everything is dimensionless.
             Results live where x lives, in NumPy or CuPy; V, phi and their gradients are extended evenly
             to r < 0, and at r = 0 the gradient is the limit from r > 0.
@@ -32,13 +33,14 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "bd9a2e56d22ae9f58e86f4ab7c389bf1507929721565d8378483a9ccde18ac76",
+    "sha256": "0bdee04158e06dd9f3484ae4435837a8cd8f0a5863d4311f6807c9cd6f3455be",
 }
 
 KNOTS = (0.0, 0.5, 1.5)
 TARGET_ERROR = 1e-10  # of U when p holds no "tolerance"
 TARGET_NODES = 1024  # at which the target is given up for what was reached, when p holds no "tolerance"
 TINY = 1e-150  # a scale below which a Gaussian is a point mass in float64
+HUGE = 1e+300  # a scale at which every bounded activation has reached its limit; beyond, float64 overflows
 FAR = 40.0  # standard deviations beyond which the Gaussian density is 0 in float64
 MAX_ORDER = 600  # of the Hermite series
 MAX_NODES = 8192  # of the chi quadrature
@@ -69,7 +71,7 @@ def q(s: Any) -> Any:
     xp, _ = namespace(s)
     t0_over_s = ratio(0.5, s)
     t1_over_s = ratio(1.5, s)
-    s = xp.maximum(s, TINY)
+    s = xp.clip(s, TINY, HUGE)
     return (14.5)*s*gauss_pdf_delta(t0_over_s) - 11.5*s*gauss_pdf_delta(t1_over_s) - 7.25*gauss_cdf(-t0_over_s) + (17.25)*gauss_cdf(-t1_over_s) - 2.5
 
 
@@ -86,7 +88,7 @@ def a_one(s: Any) -> Any:
     xp, _ = namespace(s)
     t0_over_s = ratio(0.5, s)
     t1_over_s = ratio(1.5, s)
-    s = xp.maximum(s, TINY)
+    s = xp.clip(s, TINY, HUGE)
     return s*(-14.5*gauss_cdf_delta(t0_over_s) + (11.5)*gauss_cdf_delta(t1_over_s))
 
 
@@ -95,7 +97,7 @@ def a(k: Any, s: Any) -> Any:
     xp, _ = namespace(s)
     t0_over_s = ratio(0.5, s)
     t1_over_s = ratio(1.5, s)
-    s = xp.maximum(s, TINY)[..., None]
+    s = xp.clip(s, TINY, HUGE)[..., None]
     return ((14.5)*s*hermite_function_delta(k - 2, t0_over_s) - 11.5*s*hermite_function_delta(k - 2, t1_over_s))/(root(xp, k)*root(xp, k - 1))
 
 
@@ -104,7 +106,7 @@ def a_prime(k: Any, s: Any) -> Any:
     xp, _ = namespace(s)
     t0_over_s = ratio(0.5, s)
     t1_over_s = ratio(1.5, s)
-    s = xp.maximum(s, TINY)[..., None]
+    s = xp.clip(s, TINY, HUGE)[..., None]
     return ((14.5)*hermite_function_delta(k - 2, t0_over_s) - 11.5*hermite_function_delta(k - 2, t1_over_s) + (7.25)*root(xp, k - 1)*hermite_function(k - 1, t0_over_s)/s - 17.25*root(xp, k - 1)*hermite_function(k - 1, t1_over_s)/s)/(root(xp, k)*root(xp, k - 1))
 
 
@@ -113,7 +115,7 @@ def g(d: Any, c: Any) -> Any:
     xp, _ = namespace(c)
     t0_over_c = ratio(0.5, c)
     t1_over_c = ratio(1.5, c)
-    c = xp.maximum(c, TINY)
+    c = xp.clip(c, TINY, HUGE)
     return (14.5)*c*sphere_moment_delta(d, t0_over_c) - 11.5*c*sphere_moment_delta(d, t1_over_c) - 7.25*sphere_tail(d, t0_over_c) + (17.25)*sphere_tail(d, t1_over_c) - 2.5
 
 
@@ -154,7 +156,7 @@ def features(x: Any, p: Any) -> Any:
             parts = xp.concatenate([parts, a(form.index[1:], s)], axis=-1)
     else:
         parts = g(d, s[..., None] * xp.asarray(form.index))
-    return parts.reshape(x.shape[:-1] + (-1,))
+    return parts.reshape(x.shape[:-1] + (2 * len(form.index),))
 
 
 def grad_features(x: Any, p: Any) -> Any:
@@ -172,7 +174,7 @@ def grad_features(x: Any, p: Any) -> Any:
         nodes = xp.asarray(form.index)
         parts = nodes * g_prime(d, s[..., None] * nodes)
     parts = side(x)[..., None] * tau[:, None] * parts
-    return parts.reshape(x.shape[:-1] + (-1, 1))
+    return parts.reshape(x.shape[:-1] + (2 * len(form.index), 1))
 
 
 def weights(p: Any) -> Any:
@@ -230,7 +232,7 @@ class KernelForm(NamedTuple):
 
     route "hermite": f_i = a_k, k = index_i (0, 2, 4, ...), weights m_k(d), tail bounded by Mehler's formula;
     route "chi": f_i = g_d(R_i s), R_i = index_i, Gauss-Legendre in the chi_d law, error measured.
-    error is relative to sqrt(E sigma(s G)^2 E sigma(s' G)^2).
+    error is relative to max(1, |sigma|_s |sigma|_s'), |sigma|_s^2 = E sigma(s G)^2.
     """
 
     route: str
@@ -271,19 +273,23 @@ def kernel_form(d: float, tolerance: float | None = None) -> KernelForm:
 
 @lru_cache(maxsize=256)
 def chi_rule_error(d: int, nodes: int) -> float:
-    """Largest relative error of the chi quadrature over pairs of scales that sweep its kinks."""
+    """Error of the chi quadrature, three times the largest over pairs of scales that sweep its kinks.
+
+    The kinks of any pair lie between nodes much as those of some probed pair do, hence the factor.
+    """
     low, high = chi_support(d)
     knots = [abs(t) for t in KNOTS if t != 0] or [1.0]
     c = np.geomspace(0.5 * min(knots) / high, 40 * max(knots) / max(low, 0.05), 120)
     radius, weight = chi_rule(d, nodes)
     values = g(d, c[:, None] * radius)
-    norm = pair_kernel(c, c, np.ones_like(c)) ** 0.5
+    norm = np.sqrt(np.maximum(pair_kernel(c, c, np.ones_like(c)), 0.0))
     worst = 0.0
     for shift in (0, 7):
         i, j = np.arange(len(c) - shift), np.arange(shift, len(c))
         exact = chi_pair_average(lambda scale: g(d, scale), d, KNOTS, c[i], c[j])
-        worst = max(worst, float(np.max(np.abs((values[i] * values[j]) @ weight - exact) / (norm[i] * norm[j]))))
-    return worst
+        error = np.abs((values[i] * values[j]) @ weight - exact) / np.maximum(1.0, norm[i] * norm[j])
+        worst = max(worst, float(np.max(error)))
+    return 3.0 * worst
 
 
 # ---- parameters
@@ -303,16 +309,24 @@ def check_parameters(p: Any) -> None:
 
 def unpack(p: Any) -> Any:
     """(d, tau_plus, tau_minus, tolerance), checked."""
-    d = p["d"]
+    d, tau_plus, tau_minus = (real_number(key, p[key]) for key in PARAMETERS)
     if not (d >= 2 and (d == math.inf or d == int(d))):
-        raise ValueError(f"d = {d} is not a dimension: give an integer d >= 2, or inf")
-    for key in ("tau_plus", "tau_minus"):
-        if not (math.isfinite(p[key]) and p[key] > 0):
-            raise ValueError(f"{key} = {p[key]} is not a standard deviation: give a finite {key} > 0")
+        raise ValueError(f"d = {p['d']} is not a dimension: give an integer d >= 2, or inf")
+    for key, tau in (("tau_plus", tau_plus), ("tau_minus", tau_minus)):
+        if not (math.isfinite(tau) and tau > 0):
+            raise ValueError(f"{key} = {tau} is not a standard deviation: give a finite {key} > 0")
     tolerance = p.get("tolerance")
-    if tolerance is not None and not 1e-14 <= tolerance < 1:
+    if tolerance is not None and not 1e-14 <= real_number("tolerance", tolerance) < 1:
         raise ValueError(f"tolerance = {tolerance}: give 1e-14 <= tolerance < 1")
-    return (d if d == math.inf else int(d)), p["tau_plus"], p["tau_minus"], tolerance
+    return (d if d == math.inf else int(d)), tau_plus, tau_minus, tolerance
+
+
+def real_number(key: str, value: Any) -> float:
+    """``value`` as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{key} = {value!r} is not a number: give a real number") from None
 
 
 def side(r: Any) -> Any:
