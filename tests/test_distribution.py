@@ -23,7 +23,7 @@ REFERENCE = {"std": (0.8594, 0.1753), "variance": (0.04541, 0.04532)}
 def figure(request, tmp_path_factory):
     """(convention, folder, metrics) of one smoke-scale figure."""
     folder = tmp_path_factory.mktemp(request.param)
-    fractions = []
+    fractions: list[float] = []
     metrics = FIGURES["distribution"].make(folder, "smoke", request.param, 0, fractions.append)
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1)
     return request.param, folder, metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,19 @@ def main() -> None:
         problem = distribution_problem(value, convention)
         for solver in (particles, fokker_planck):
             name = solver.__name__.partition(".")[2]
-            wall = seconds(lambda solve=solver.solve, problem=problem: solve(problem))
+            wall = seconds(partial(solver.solve, problem))
             print(f"{name + ', t <= 10, ' + convention:<38} {wall:9.3f} s")
     p = {"d": 40, "tau_plus": 1.8, "tau_minus": 0.2}
     for d in (40, 320):
         problem = Problem(module, {**p, "d": d}, snapshots=(0.05,))
         config = sgd.SGDConfig(epsilon=1e-5, units=800)
-        wall = seconds(lambda problem=problem, config=config: sgd.solve(problem, config))
+        wall = seconds(partial(sgd.solve, problem, config))
         print(f"{f'SGD loop, d = {d}, N = 800':<38} {5000 / wall:9.0f} steps/s")
     rng = np.random.default_rng(0)
     with threadpool_limits(limits=1, user_api="blas"):
         for units in (800, 3200):
             W = rng.standard_normal((units, 40)) * 0.8 / np.sqrt(40)
-            wall = seconds(lambda W=W: population_risk(module, W, p))
+            wall = seconds(partial(population_risk, module, W, p))
             print(f"{f'exact risk of the network, N = {units}':<38} {wall:9.3f} s")
 
 
