@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.oracles import ACTIVATIONS
-from workbench import Derivation, Model, derive, isotropic_gaussians, steps
+from workbench import Derivation, Model, derive, isotropic_gaussians, kernel_steps, potential_steps
 from workbench.certificates import Certificate
 from workbench.codegen import generate, load
 
@@ -26,7 +26,10 @@ def _passed_over(claim: str, oracle_name: str, *_: Any, **__: Any) -> Certificat
 
 def uncertified(model: Model) -> Derivation:
     """The derivation of ``model`` without the cost of its numerical certificates."""
-    with patch.object(steps, "certify", _passed_over):
+    with (
+        patch.object(potential_steps, "certify", _passed_over),
+        patch.object(kernel_steps, "certify", _passed_over),
+    ):
         return derive.__wrapped__(model)
 
 

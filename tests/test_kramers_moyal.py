@@ -187,27 +187,28 @@ def dissipated(constant: float, entropy: float) -> tuple[float, float]:
     """
     x = np.linspace(-6, 6, 601)
     dx, ridge, inverse = x[1] - x[0], 0.4, 2.0
-    U = np.exp(-((x[:, None] - x) ** 2) / 2)
-    dU = -(x[:, None] - x) * U
+    gap = x[:, None] - x
+    U = np.exp(-(gap**2) / 2)
+    dU, ddU = -gap * U, (gap**2 - 1) * U
 
     def schedule(time: float) -> float:
         return 0.6 / (1 + time)
 
     def slope(log_rho: np.ndarray) -> np.ndarray:
-        return -np.sin(2 * x) + ridge * x + dx * dU @ np.exp(log_rho)
+        return -np.sin(2 * x) + ridge * x + dx * (dU @ np.exp(log_rho))
 
     def change(time: float, log_rho: np.ndarray) -> np.ndarray:
         """d_t log rho: the equation divided by rho."""
         rho = np.exp(log_rho)
         pull, up = slope(log_rho), np.gradient(log_rho, dx, edge_order=2)
-        bend = -2 * np.cos(2 * x) + ridge + dx * (((x[:, None] - x) ** 2 - 1) * U) @ rho
+        bend = -2 * np.cos(2 * x) + ridge + dx * (ddU @ rho)
         diffusion = constant * schedule(time) / (2 * inverse)
         curvature = np.gradient(up, dx, edge_order=2)
         return 2 * schedule(time) * (bend + up * pull) + diffusion * (curvature + up**2)
 
     def F(log_rho: np.ndarray) -> float:
         rho = np.exp(log_rho)
-        local = np.cos(2 * x) / 2 + ridge * x**2 / 2 + entropy * log_rho + dx * U @ rho / 2
+        local = np.cos(2 * x) / 2 + ridge * x**2 / 2 + entropy * log_rho + dx * (U @ rho) / 2
         return float(dx * np.sum(local * rho))
 
     log_rho = np.log(np.exp(-((x - 1) ** 2)) + np.exp(-((x + 0.5) ** 2) / 1.2))
@@ -432,7 +433,7 @@ WRONG: list[tuple[Any, str, Any, Callable[[], Any], str]] = [
         "reduced_generator",
         lambda f, psi_lam, q: orbit_generator(f, psi_lam, q) + 2 * xi / beta / R2 * sp.diff(f, R2),
         CARTESIAN,
-        r"generator of the orbit coordinates against R\^2 x R\^3 and 2 flat",
+        r"generator of the orbit coordinates against R\^2 x R\^3 x 2 flat",
     ),
     (
         orbits,

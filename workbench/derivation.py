@@ -1,8 +1,9 @@
 """Model -> Derivation: the mean-field potentials and the reduced equation, step by step.
 
 Input: a ``Model``.  Output: an immutable ``Derivation``, every step with its rule and, where it states a
-number, a certificate.  ``derive`` is the table of contents: the steps are in ``steps``, the rules in
-``gaussian`` and ``reduction``, the oracles in ``certificates``.
+number, a certificate.  ``derive`` is the table of contents: the steps are in ``potential_steps``,
+``kernel_steps`` and ``equation_steps``, the rules in ``gaussian`` and ``reduction``, the oracles in
+``certificates``.
 """
 
 from __future__ import annotations
@@ -15,20 +16,13 @@ from types import MappingProxyType
 import sympy as sp
 
 from workbench.certificates import Certificate
+from workbench.equation_steps import equation_steps, functional_steps
+from workbench.kernel_steps import orbit_steps, pair_steps
 from workbench.models import Model
 from workbench.notation import r, tau_minus, tau_plus
+from workbench.potential_steps import activation_steps, coefficient_steps, definitions, projection_steps
 from workbench.special import q
-from workbench.steps import (
-    Step,
-    activation_steps,
-    coefficient_steps,
-    definitions,
-    equation_steps,
-    functional_steps,
-    orbit_steps,
-    pair_steps,
-    projection_steps,
-)
+from workbench.steps import Step
 
 
 @dataclass(frozen=True)

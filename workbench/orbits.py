@@ -131,12 +131,11 @@ def check_adjoint(coordinates: Coordinates) -> None:
     vanishes(change / gibbs, "Gibbs law of the orbit coordinates")
 
 
-def check_cartesian(coordinates: Coordinates, smallest: int = 2) -> None:
+def check_cartesian(coordinates: Coordinates, smallest: int = 2) -> str:
     """Compare generator and equation with Cartesian derivatives of generic functions of the orbits.
 
-    The radial blocks get dimensions ``smallest``, ``smallest`` + 1, ... whatever their own: (n-1)/r is
-    affine in n, so two values of ``smallest`` settle it.  The equation is compared through
-    rhobar = rho prod r^(n-1), the Jacobian up to a constant.
+    The radial blocks get dimensions ``smallest``, ``smallest`` + 1, ... whatever their own.  The equation
+    is compared through rhobar = rho prod r^(n-1), the Jacobian up to a constant.  Returns the name of the space.
     """
     x = _symbols(coordinates)
     blocks: dict[sp.Symbol, Point] = {}
@@ -158,7 +157,8 @@ def check_cartesian(coordinates: Coordinates, smallest: int = 2) -> None:
 
     f, psi, p = (sp.Function(name)(*x) for name in ("f", "psi", "p"))
     Psi_lam, psi_lam = ridged(psi.subs(radii), cartesian), ridged(psi, x)
-    where = " x ".join(f"R^{q.dimension or 1}" for q in small)
+    flat = [f"{len(small) - len(blocks)} flat"] if len(small) > len(blocks) else []
+    where = " x ".join([f"R^{len(block)}" for block in blocks.values()] + flat)
     full = generator(f.subs(radii), Psi_lam, cartesian, CONSISTENT)
     reduced = reduced_generator(f, psi_lam, tuple(small))
     vanishes(landed(full) - reduced, f"generator of the orbit coordinates against {where}")
@@ -166,38 +166,43 @@ def check_cartesian(coordinates: Coordinates, smallest: int = 2) -> None:
     full = right_hand_side(p.subs(radii), Psi_lam, cartesian, CONSISTENT).doit()
     reduced = reduced_right_hand_side(jacobian * p, psi_lam, tuple(small))
     vanishes(jacobian * landed(full) - reduced, f"equation of the orbit coordinates against {where}")
+    return where
 
 
-def orbit_steps(coordinates: Coordinates) -> tuple[Step, ...]:
-    """Generator, equation and effective potential in the given coordinates, at the consistent noise."""
+def orbit_steps(coordinates: Coordinates, shown: Coordinates | None = None) -> tuple[Step, ...]:
+    """Generator, equation and effective potential in the given coordinates, at the consistent noise.
+
+    ``shown`` are fewer coordinates for the formulas to be printed in; the checks take ``coordinates``.
+    """
     check_adjoint(coordinates)
-    for smallest in (2, 3):
-        check_cartesian(coordinates, smallest)
-    x = _symbols(coordinates)
+    radii = sum(q.dimension is not None for q in coordinates)
+    # two dimensions settle (n-1)/r, affine in n: those of two blocks, or of one block in turn
+    spaces = [check_cartesian(coordinates, smallest) for smallest in ((2,) if radii > 1 else (2, 3))]
+    shown = coordinates if shown is None else shown
+    x = _symbols(shown)
     rhobar, f, psi_lam = density(x), sp.Function("f")(*x), sp.Function("psi_lambda")(*x)
-    equation = reduced_right_hand_side(rhobar, psi_lam, coordinates)
     against = "Cartesian derivatives of generic functions, symbols"
     return (
         Step(
             "Generator of the orbit coordinates",
             r"Laplacian of a function of flat coordinates and radii; $|w|$ of a block of dimension $n$ drifts by $(n-1)/r$",
-            sp.Eq(sp.Symbol("Lf"), sp.expand(reduced_generator(f, psi_lam, coordinates)), evaluate=False),
-            (exact("generator, blocks of R^2 to R^4", against),),
+            sp.Eq(sp.Symbol("Lf"), sp.expand(reduced_generator(f, psi_lam, shown)), evaluate=False),
+            tuple(exact(f"generator, {where}", against) for where in spaces),
         ),
         Step(
             "Equation of the orbit coordinates",
             r"adjoint of the generator; $\rho$ is a density in the coordinates, the Jacobians $r^{n-1}$ included",
-            sp.Eq(sp.Derivative(rhobar, t), equation, evaluate=False),
+            sp.Eq(sp.Derivative(rhobar, t), reduced_right_hand_side(rhobar, psi_lam, shown), evaluate=False),
             (
                 exact("adjoint of the reduced generator", "f rhs - rho L f is a divergence, symbols"),
-                exact("Jacobians, blocks of R^2 to R^4", against),
+                *(exact(f"Jacobians, {where}", against) for where in spaces),
             ),
             note="No flux through $r = 0$.",
         ),
         Step(
             "Effective potential of the orbit coordinates",
             r"entropy of the orbits: $e^{-\beta W}$ is stationary for a frozen $\psi$",
-            sp.Eq(sp.Symbol("W"), effective_potential(psi_lam, coordinates), evaluate=False),
+            sp.Eq(sp.Symbol("W"), effective_potential(psi_lam, shown), evaluate=False),
             (exact("Gibbs law of the orbit coordinates", "right-hand side vanishes, symbols"),),
         ),
     )

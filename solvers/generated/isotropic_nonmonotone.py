@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "0bdee04158e06dd9f3484ae4435837a8cd8f0a5863d4311f6807c9cd6f3455be",
+    "sha256": "16ca6e68d1256cb5a529d9bac69db522769a80bcd50fa4a3fb2810b771eba9ab",
 }
 
 KNOTS = (0.0, 0.5, 1.5)
@@ -133,14 +133,14 @@ def g_prime(d: Any, c: Any) -> Any:
 def V(x: Any, p: Any) -> Any:
     """V(r) = -E[y sigma(<w, x>)], (..., 1) -> (...)."""
     _, tau_plus, tau_minus, _ = unpack(p)
-    r = abs(x[..., 0])
+    r = radius(x)
     return -0.5*q(r*tau_plus) + (0.5)*q(r*tau_minus)
 
 
 def grad_V(x: Any, p: Any) -> Any:
     """Gradient of V, (..., 1) -> (..., 1)."""
     _, tau_plus, tau_minus, _ = unpack(p)
-    r = abs(x[..., 0])
+    r = radius(x)
     return (side(x[..., 0]) * (-0.5*tau_plus*q_prime(r*tau_plus) + (0.5)*tau_minus*q_prime(r*tau_minus)))[..., None]
 
 
@@ -149,7 +149,7 @@ def features(x: Any, p: Any) -> Any:
     d, tau_plus, tau_minus, tolerance = unpack(p)
     form = kernel_form(d, tolerance)
     xp, _ = namespace(x)
-    s = xp.stack([tau_plus * abs(x[..., 0]), tau_minus * abs(x[..., 0])], axis=-1)
+    s = xp.stack([tau_plus * radius(x), tau_minus * radius(x)], axis=-1)
     if form.route == "hermite":
         parts = q(s)[..., None]
         if len(form.index) > 1:
@@ -165,7 +165,7 @@ def grad_features(x: Any, p: Any) -> Any:
     form = kernel_form(d, tolerance)
     xp, _ = namespace(x)
     tau = xp.asarray([tau_plus, tau_minus])
-    s = tau * abs(x)
+    s = tau * radius(x)[..., None]
     if form.route == "hermite":
         parts = q_prime(s)[..., None]
         if len(form.index) > 1:
@@ -203,7 +203,7 @@ def U_exact(x: Any, x2: Any, p: Any) -> Any:
             chi_pair_average(lambda c: g(d, c), d, KNOTS, tau * r, tau * r2) for tau in (tau_plus, tau_minus)
         )
 
-    return on_host(pair_average, abs(x[..., 0]), abs(x2[..., 0]))
+    return on_host(pair_average, radius(x), radius(x2))
 
 
 def pair_kernel(s: Any, s2: Any, rho: Any) -> Any:
@@ -327,6 +327,13 @@ def real_number(key: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{key} = {value!r} is not a number: give a real number") from None
+
+
+def radius(x: Any) -> Any:
+    """|r|, (..., 1) -> (...)."""
+    if x.shape[-1:] != (1,):
+        raise ValueError(f"x of shape {x.shape}: give points with one coordinate r, shape (..., 1)")
+    return abs(x[..., 0])
 
 
 def side(r: Any) -> Any:
