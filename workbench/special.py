@@ -18,6 +18,26 @@ class NamedFunction(sp.Function):
 
     latex_name = ""
     text_name = ""
+    parity = 0  # +1 even, -1 odd in the last argument, 0 neither
+    vanishes_at_zero = False
+
+    @classmethod
+    def eval(cls, *args: sp.Expr) -> sp.Expr | None:
+        x = args[-1]
+        if cls.vanishes_at_zero and x.is_zero:
+            return sp.S.Zero
+        if cls.parity and x.could_extract_minus_sign():
+            return cls.parity * cls(*args[:-1], -x)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        if argindex != len(self.args):
+            raise sp.ArgumentIndexError(self, argindex)
+        return self.slope()
+
+    def slope(self) -> sp.Expr:
+        """Derivative in the last argument."""
+        raise sp.ArgumentIndexError(self, len(self.args))
 
     @staticmethod
     def mp_value(*args: Any) -> Any:
@@ -37,12 +57,9 @@ class gauss_pdf(NamedFunction):
 
     nargs = 1
     latex_name, text_name = r"\varphi", "φ"
+    parity = +1
 
-    @classmethod
-    def eval(cls, x: sp.Expr) -> sp.Expr | None:
-        return cls(-x) if x.could_extract_minus_sign() else None
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         x = self.args[0]
         return -x * gauss_pdf(x)
 
@@ -56,14 +73,9 @@ class gauss_pdf_delta(NamedFunction):
 
     nargs = 1
     latex_name, text_name = r"\Delta\varphi", "Δφ"
+    parity, vanishes_at_zero = +1, True
 
-    @classmethod
-    def eval(cls, x: sp.Expr) -> sp.Expr | None:
-        if x.is_zero:
-            return sp.S.Zero
-        return cls(-x) if x.could_extract_minus_sign() else None
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         x = self.args[0]
         return -x * gauss_pdf(x)
 
@@ -78,7 +90,7 @@ class gauss_cdf(NamedFunction):
     nargs = 1
     latex_name, text_name = r"\Phi", "Φ"
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         return gauss_pdf(self.args[0])
 
     @staticmethod
@@ -91,14 +103,9 @@ class gauss_cdf_delta(NamedFunction):
 
     nargs = 1
     latex_name, text_name = r"\Delta\Phi", "ΔΦ"
+    parity, vanishes_at_zero = -1, True
 
-    @classmethod
-    def eval(cls, x: sp.Expr) -> sp.Expr | None:
-        if x.is_zero:
-            return sp.S.Zero
-        return -cls(-x) if x.could_extract_minus_sign() else None
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         return gauss_pdf(self.args[0])
 
     @staticmethod
@@ -118,10 +125,8 @@ class hermite_function(NamedFunction):
     nargs = 2
     latex_name, text_name = r"\varphi h", "φh"
 
-    def fdiff(self, argindex: int = 2) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         k, x = self.args
-        if argindex != 2:
-            raise sp.ArgumentIndexError(self, argindex)
         return -sp.sqrt(k + 1) * hermite_function(k + 1, x)
 
     def _latex(self, printer: Any, exp: Any = None) -> str:
@@ -138,15 +143,10 @@ class hermite_function_delta(NamedFunction):
 
     nargs = 2
     latex_name, text_name = r"\Delta\varphi h", "Δφh"
+    vanishes_at_zero = True
 
-    @classmethod
-    def eval(cls, k: sp.Expr, x: sp.Expr) -> sp.Expr | None:
-        return sp.S.Zero if x.is_zero else None
-
-    def fdiff(self, argindex: int = 2) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         k, x = self.args
-        if argindex != 2:
-            raise sp.ArgumentIndexError(self, argindex)
         return -sp.sqrt(k + 1) * hermite_function(k + 1, x)
 
     def _latex(self, printer: Any, exp: Any = None) -> str:
@@ -173,10 +173,7 @@ class sphere_density(NamedFunction):
 
     nargs = 2
     latex_name, text_name = r"p", "p"
-
-    @classmethod
-    def eval(cls, d: sp.Expr, x: sp.Expr) -> sp.Expr | None:
-        return cls(d, -x) if x.could_extract_minus_sign() else None
+    parity = +1
 
     @staticmethod
     def mp_value(d: Any, x: Any) -> Any:
@@ -188,15 +185,10 @@ class sphere_moment(NamedFunction):
 
     nargs = 2
     latex_name, text_name = r"M", "M"
+    parity = +1
 
-    @classmethod
-    def eval(cls, d: sp.Expr, x: sp.Expr) -> sp.Expr | None:
-        return cls(d, -x) if x.could_extract_minus_sign() else None
-
-    def fdiff(self, argindex: int = 2) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         d, x = self.args
-        if argindex != 2:
-            raise sp.ArgumentIndexError(self, argindex)
         return -x * sphere_density(d, x)
 
     @staticmethod
@@ -209,17 +201,10 @@ class sphere_moment_delta(NamedFunction):
 
     nargs = 2
     latex_name, text_name = r"\Delta M", "ΔM"
+    parity, vanishes_at_zero = +1, True
 
-    @classmethod
-    def eval(cls, d: sp.Expr, x: sp.Expr) -> sp.Expr | None:
-        if x.is_zero:
-            return sp.S.Zero
-        return cls(d, -x) if x.could_extract_minus_sign() else None
-
-    def fdiff(self, argindex: int = 2) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         d, x = self.args
-        if argindex != 2:
-            raise sp.ArgumentIndexError(self, argindex)
         return -x * sphere_density(d, x)
 
     @staticmethod
@@ -233,10 +218,8 @@ class sphere_tail(NamedFunction):
     nargs = 2
     latex_name, text_name = r"\bar P", "P"
 
-    def fdiff(self, argindex: int = 2) -> sp.Expr:
+    def slope(self) -> sp.Expr:
         d, x = self.args
-        if argindex != 2:
-            raise sp.ArgumentIndexError(self, argindex)
         return -sphere_density(d, x)
 
     @staticmethod
@@ -279,9 +262,9 @@ class ModelFunction(NamedFunction):
 
     prime: Any = None
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        if self.prime is None or argindex != len(self.args):
-            raise sp.ArgumentIndexError(self, argindex)
+    def slope(self) -> sp.Expr:
+        if self.prime is None:
+            raise sp.ArgumentIndexError(self, len(self.args))
         return self.prime(*self.args)
 
 
