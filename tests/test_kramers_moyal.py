@@ -311,6 +311,7 @@ CARTESIAN = lambda: orbits.check_cartesian(FOUR, 2)  # noqa: E731
 
 jump, generator, flux = kramers_moyal.jump, free_energy.generator, free_energy.flux
 right_hand_side, densities = free_energy.right_hand_side, free_energy.free_energy_densities
+clock = free_energy.clock
 orbit_generator, orbit_side, orbit_potential = (
     orbits.reduced_generator,
     orbits.reduced_right_hand_side,
@@ -367,7 +368,8 @@ WRONG: list[tuple[Any, str, Any, Callable[[], Any], str]] = [
     (kramers_moyal, "generator", half_transport, MOMENTS, "jump moments in R"),
     (free_energy, "generator", half_transport, ADJOINT, "adjoint of the generator"),
     (free_energy, "right_hand_side", ridge_off_schedule, ADJOINT, "adjoint of the generator"),
-    (free_energy, "right_hand_side", ridge_off_schedule, free_energy.check_clock, "change of clock"),
+    (free_energy, "right_hand_side", ridge_off_schedule, free_energy.check_clock, "the old time is left"),
+    (free_energy, "clock", lambda: 2 * clock(), free_energy.check_clock, "change of clock: left"),
     (
         free_energy,
         "flux",
