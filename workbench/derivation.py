@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
+from workbench import render
 from workbench.certificates import Certificate
 from workbench.equation_steps import equation_steps, functional_steps
 from workbench.kernel_steps import orbit_steps, pair_steps
@@ -48,25 +49,24 @@ class Derivation:
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """All certificates, in reading order."""
-        return tuple(certificate for step in self.steps for certificate in step.certificates)
+        return render.certificates(self.steps)
+
+    @property
+    def title(self) -> str:
+        """Heading of the renderings."""
+        return f"Model {self.model.name}"
 
     def text(self) -> str:
         """The derivation as plain text."""
-        from workbench.render import text
-
-        return text(self)
+        return render.text(self.title, self.steps)
 
     def latex(self) -> str:
         """The derivation as a LaTeX fragment (sections, displayed equations, a certificate table)."""
-        from workbench.render import latex
-
-        return latex(self)
+        return render.latex(self.title, self.steps)
 
     def html(self) -> str:
         """The derivation as an HTML fragment with native MathML."""
-        from workbench.render import html
-
-        return html(self)
+        return render.html(self.title, self.steps)
 
 
 @cache

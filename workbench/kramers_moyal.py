@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
-from typing import Any
 
 import sympy as sp
 
@@ -419,27 +417,19 @@ def derive_limit() -> tuple[Step, ...]:
 TITLE = "The mean-field limit of noisy SGD"
 
 
-def _rendered(renderer: Callable[[Any], str]) -> str:
-    """All lines but the heading, which names a model."""
-    steps = derive_limit()
-    certificates = tuple(certificate for step in steps for certificate in step.certificates)
-    document = SimpleNamespace(model=SimpleNamespace(name=""), steps=steps, certificates=certificates)
-    return renderer(document).partition("\n")[2]
-
-
 def text() -> str:
     """The derivation and the table of conventions as plain text."""
     table = conventions_text(noise_conventions())
-    return f"{TITLE}\n{_rendered(render.text)}\nNoise conventions\n\n{table}"
+    return f"{render.text(TITLE, derive_limit())}\nNoise conventions\n\n{table}"
 
 
 def latex() -> str:
     """The derivation and the table of conventions as a LaTeX fragment for amsmath."""
     table = conventions_latex(noise_conventions())
-    return f"\\section*{{{TITLE}}}\n{_rendered(render.latex)}{table}"
+    return render.latex(TITLE, derive_limit()) + table
 
 
 def html() -> str:
     """The derivation and the table of conventions as an HTML fragment with native MathML."""
     table = conventions_html(noise_conventions())
-    return f"<h1>{TITLE}</h1>\n{_rendered(render.html)}{table}"
+    return render.html(TITLE, derive_limit()) + table

@@ -1,24 +1,30 @@
-"""A Derivation as plain text, LaTeX, or HTML with MathML: the same steps in the same order."""
+"""Steps of a derivation as plain text, LaTeX, or HTML with MathML: the same steps in the same order."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy as sp
+from sympy.printing.latex import LatexPrinter
 from sympy.printing.mathml import MathMLPresentationPrinter
 
+from workbench.certificates import Certificate
 from workbench.special import NamedFunction
-
-if TYPE_CHECKING:
-    from workbench.derivation import Derivation
+from workbench.steps import Step
 
 
-def text(derivation: Derivation) -> str:
+def certificates(steps: Sequence[Step]) -> tuple[Certificate, ...]:
+    """All certificates, in reading order."""
+    return tuple(certificate for step in steps for certificate in step.certificates)
+
+
+def text(title: str, steps: Sequence[Step]) -> str:
     """Plain text: numbered steps with pretty-printed formulas, then the certificate table."""
-    lines = [f"Model {derivation.model.name}", ""]
-    for number, step in enumerate(derivation.steps, 1):
+    lines = [title, ""]
+    for number, step in enumerate(steps, 1):
         lines += [f"{number}. {step.title}", f"   by {plain(step.rule)}", ""]
         lines += [
             "   " + row for row in sp.pretty(step.formula, use_unicode=True, wrap_line=False).splitlines()
@@ -27,14 +33,14 @@ def text(derivation: Derivation) -> str:
             lines += ["", f"   {plain(step.note)}"]
         lines.append("")
     lines += ["Certificates: largest deviation relative to max(1, |value|)", ""]
-    lines += ["   " + certificate.line() for certificate in derivation.certificates]
+    lines += ["   " + certificate.line() for certificate in certificates(steps)]
     return "\n".join(lines) + "\n"
 
 
-def latex(derivation: Derivation) -> str:
+def latex(title: str, steps: Sequence[Step]) -> str:
     """A LaTeX fragment for amsmath: one paragraph and one displayed equation a step, then a table."""
-    lines = [rf"\section*{{Model \texttt{{{_tex(derivation.model.name)}}}}}"]
-    for step in derivation.steps:
+    lines = [rf"\section*{{{_tex(title)}}}"]
+    for step in steps:
         lines += [rf"\paragraph{{{_tex(step.title)}}} By {_tex_prose(step.rule)}."]
         lines.append(_display(step.formula))
         if step.note:
@@ -43,24 +49,40 @@ def latex(derivation: Derivation) -> str:
     lines.append(r"claim & oracle & deviation & tolerance \\")
     lines += [
         rf"{_tex(c.claim)} & {_tex(c.oracle)} & {c.deviation:.1e} & {c.tolerance:.0e} \\"
-        for c in derivation.certificates
+        for c in certificates(steps)
     ]
     lines += [r"\end{tabular}", r"\end{center}"]
     return "\n".join(lines) + "\n"
 
 
+class _Latex(LatexPrinter):
+    """LaTeX that brackets a differentiated product: without, only its first factor seems meant."""
+
+    def _print_Derivative(self, expr: sp.Derivative) -> str:
+        code = str(super()._print_Derivative(expr))
+        if not expr.expr.is_Mul:
+            return code
+        body = self._print(expr.expr)
+        return code.removesuffix(body) + rf"\left({body}\right)"
+
+
 def _display(formula: sp.Basic) -> str:
     """A displayed equation; a long sum is broken into lines of three terms."""
-    code = sp.latex(formula)
-    if len(code) > 250 and isinstance(formula, sp.Eq) and formula.rhs.is_Add:
-        return str(sp.multiline_latex(formula.lhs, formula.rhs, terms_per_line=3, environment="align*"))
-    return "\n".join((r"\begin{equation*}", code, r"\end{equation*}"))
+    printer = _Latex()
+    code = printer.doprint(formula)
+    if len(code) <= 250 or not (isinstance(formula, sp.Eq) and formula.rhs.is_Add):
+        return "\n".join((r"\begin{equation*}", code, r"\end{equation*}"))
+    terms = [printer.doprint(term) for term in formula.rhs.as_ordered_terms()]
+    signed = [terms[0], *(t if t.lstrip().startswith("-") else f"+ {t}" for t in terms[1:])]
+    lines = [" ".join(signed[i : i + 3]) for i in range(0, len(signed), 3)]
+    body = " \\\\\n& ".join(lines)
+    return f"\\begin{{align*}}\n{printer.doprint(formula.lhs)} = & {body}\n\\end{{align*}}"
 
 
-def html(derivation: Derivation) -> str:
+def html(title: str, steps: Sequence[Step]) -> str:
     """An HTML fragment: one section a step with native MathML, then the certificate table."""
-    parts = [f"<h1>Model {escape(derivation.model.name)}</h1>"]
-    for step in derivation.steps:
+    parts = [f"<h1>{escape(title)}</h1>"]
+    for step in steps:
         formula = _MathML().doprint(step.formula)
         parts += [f"<section><h2>{escape(step.title)}</h2><p>By {escape(plain(step.rule))}.</p>"]
         parts += [f'<math display="block">{formula}</math>']
@@ -68,7 +90,7 @@ def html(derivation: Derivation) -> str:
     rows = "".join(
         f"<tr><td>{escape(c.claim)}</td><td>{escape(c.oracle)}</td>"
         f"<td>{c.deviation:.1e}</td><td>{c.tolerance:.0e}</td></tr>"
-        for c in derivation.certificates
+        for c in certificates(steps)
     )
     head = "<tr><th>claim</th><th>oracle</th><th>deviation</th><th>tolerance</th></tr>"
     parts.append(f"<table>{head}{rows}</table>")
@@ -97,6 +119,11 @@ _SIGNS = {
     "sim": "~",
     "sqrt": "√",
     "tau": "τ",
+    "theta": "θ",
+    "nabla": "∇",
+    "partial": "∂",
+    "varepsilon": "ε",
+    "xi": "ξ",
     "to": "→",
     "varphi": "φ",
 }
