@@ -23,8 +23,8 @@ from workbench import (
     gaussian,
     isotropic_gaussians,
     kernel_steps,
+    orbits,
     potential_steps,
-    reduction,
 )
 from workbench.certificates import certify
 
@@ -122,9 +122,8 @@ def test_a_wrong_derivative_is_caught(monkeypatch: pytest.MonkeyPatch, name: str
 
 
 def test_a_wrong_reduction_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    potential = reduction.effective_potential()
-    wrong = potential + sp.log(reduction.r) / reduction.beta
-    monkeypatch.setattr(reduction, "effective_potential", lambda: wrong)
+    right = orbits.effective_potential
+    monkeypatch.setattr(orbits, "effective_potential", lambda psi, x: right(psi, x) + sp.log(x[0].symbol))
     with pytest.raises(CertificateFailure, match="Gibbs"):
         uncertified(MODEL)
 

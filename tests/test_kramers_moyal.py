@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from workbench import BadInput, CertificateFailure, free_energy, kramers_moyal, orbits, reduction
+from workbench import BadInput, CertificateFailure, free_energy, kramers_moyal, orbits
 from workbench.free_energy import beta, c, lam, t, theta, weight, xi
 from workbench.kramers_moyal import derive_limit, eps, noise_conventions, s
 from workbench.orbits import Coordinate, reduced_equation
@@ -242,10 +242,16 @@ def test_free_energy_falls_at_the_derived_rate(constant: int) -> None:
 # ---- orbit coordinates
 
 
-def test_one_radius_is_the_equation_of_the_radial_reduction() -> None:
-    derived = reduced_equation((Coordinate(reduction.r, reduction.n),))
-    assert derived.lhs == sp.Derivative(reduction.rho, reduction.t)
-    assert sp.expand((derived.rhs - reduction.reduced_right_hand_side()).doit()) == 0
+def test_one_radius_is_the_equation_of_the_radius() -> None:
+    """2 xi d(rho d psi_lam) + (2 xi/beta) (d^2 rho - d((n-1)/r rho)), written out."""
+    r = sp.Symbol("r", positive=True)
+    n = sp.Symbol("n", integer=True, positive=True)
+    rho, psi = sp.Function("rho")(r, t), sp.Function("psi")(r)
+    derived = reduced_equation((Coordinate(r, n),))
+    drift = rho * sp.diff(psi + lam * r**2 / 2, r) - (n - 1) / (beta * r) * rho
+    written = 2 * xi * sp.diff(drift, r) + 2 * xi / beta * sp.diff(rho, r, 2)
+    assert derived.lhs == sp.Derivative(rho, t)
+    assert sp.expand(derived.rhs.doit() - written) == 0
 
 
 def test_reduced_generator_against_differences_in_cartesian_coordinates() -> None:

@@ -2,7 +2,7 @@
 
 Input: a ``Model``.  Output: an immutable ``Derivation``, every step with its rule and, where it states a
 number, a certificate.  ``derive`` is the table of contents: the steps are in ``potential_steps``,
-``kernel_steps`` and ``equation_steps``, the rules in ``gaussian`` and ``reduction``, the oracles in
+``kernel_steps`` and ``equation_steps``, the rules in ``gaussian`` and ``orbits``, the oracles in
 ``certificates``.
 """
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sympy as sp
 
-from workbench import reduction
-from workbench.certificates import Certificate
+from workbench.free_energy import ridged
 from workbench.notation import d, r
+from workbench.orbits import Coordinate, orbit_steps
 from workbench.steps import Step
 
 
@@ -45,30 +45,11 @@ def functional_steps() -> tuple[Step, ...]:
 
 def equation_steps() -> tuple[Step, ...]:
     """The reduced equation of the radius with ridge and noise."""
-    reduction.check_radial_laplacian()
-    reduction.check_reduced_equation()
-    reduction.check_gibbs_law()
-    exact = lambda claim, oracle: Certificate(claim, oracle, 0.0, 0.0, 1)  # noqa: E731
-    f = sp.Function("f")(reduction.r)
-    equation = reduction.reduced_right_hand_side().subs(reduction.n, d)
-    return (
-        Step(
-            "Generator of the radius",
-            r"Laplacian of $f(|w|)$; $\psi(r) = \Psi(r; \rho_t)$, ridge $\lambda r^2/2$",
-            sp.Eq(sp.Symbol("Lf"), reduction.generator(f).subs(reduction.n, d), evaluate=False),
-            (exact("Laplacian of f(|w|), n = 2, 3, 5", "Cartesian derivatives of |w|^m, symbols"),),
-        ),
-        Step(
-            "Reduced distributional dynamics",
-            r"adjoint of the generator; $\rho$ is a density with respect to $dr$, no flux at $r = 0$",
-            sp.Eq(sp.Derivative(reduction.rho, reduction.t), equation, evaluate=False),
-            (exact("adjoint of the generator", "f rhs - rho L f is a derivative, symbols"),),
-            note=r"Noise $\sqrt{4 s_k/\beta} g$ in the update of step size $s_k$; $\beta = \infty$ leaves the transport [MMN18].",
-        ),
-        Step(
-            "Effective potential",
-            r"entropy of the orbit: $e^{-\beta W}$ is stationary for a frozen $\psi$",
-            sp.Eq(sp.Symbol("W"), reduction.effective_potential().subs(reduction.n, d), evaluate=False),
-            (exact("Gibbs law of the radius", "right-hand side vanishes, symbols"),),
-        ),
+    psi, psi_lam = sp.Function("psi")(r), sp.Function("psi_lambda")(r)
+    ridge = Step(
+        "Ridged potential",
+        r"ridge $\lambda |w|^2/2$ on every unit, $\psi(r) = \Psi(r; \rho_t)$",
+        sp.Eq(psi_lam, ridged(psi, (r,)), evaluate=False),
+        note=r"Noise $\sqrt{4 s_k/\beta} g$ in the update of step size $s_k$; $\beta = \infty$ leaves the transport [MMN18].",
     )
+    return (ridge, *orbit_steps((Coordinate(r, d),)))
