@@ -25,4 +25,4 @@ MODEL = isotropic_gaussians(nonmonotone())
 if __name__ == "__main__":
     derivation = derive(MODEL)
     print(derivation.text())
-    print(f"wrote {write_module(derivation)}")
+    print(f"certified and wrote {write_module(derivation)}")

@@ -28,4 +28,4 @@ MODEL = isotropic_gaussians(truncated_relu())
 if __name__ == "__main__":
     derivation = derive(MODEL)
     print(derivation.text())
-    print(f"wrote {write_module(derivation)}")
+    print(f"certified and wrote {write_module(derivation)}")

@@ -33,9 +33,10 @@ def simulate(
     convention: str,
     seed: int,
     progress: Callable[[float], None],
+    finished: dict[str, Trajectory] | None = None,
     preset: Mapping[str, Parameter] = DISTRIBUTION,
 ) -> Simulation:
-    """Run the three solvers; ``progress`` receives the fraction done (the SGD run takes most of it)."""
+    """Run the three solvers, each into ``finished`` as it is done; ``progress`` receives the fraction done."""
     value = {name: parameter.at(scale) for name, parameter in preset.items()}
     problem = distribution_problem(value, convention)
     shares = {"particles": (0.0, 0.02), "fokker_planck": (0.02, 0.15), "sgd": (0.15, 1.0)}
@@ -44,19 +45,16 @@ def simulate(
         start, end = shares[name]
         return lambda fraction: progress(start + (end - start) * fraction)
 
-    trajectories = {
-        "particles": particles.solve(
-            problem, particles.ParticlesConfig(atoms=value["atoms"]), part("particles")
-        ),
-        "fokker_planck": fokker_planck.solve(
-            problem, fokker_planck.FokkerPlanckConfig(cells=value["cells"]), part("fokker_planck")
-        ),
-        "sgd": sgd.solve(
-            problem,
-            sgd.SGDConfig(epsilon=value["epsilon"], units=value["units"], seed=seed),
-            part("sgd"),
-        ),
-    }
+    trajectories = {} if finished is None else finished
+    trajectories["particles"] = particles.solve(
+        problem, particles.ParticlesConfig(atoms=value["atoms"]), part("particles")
+    )
+    trajectories["fokker_planck"] = fokker_planck.solve(
+        problem, fokker_planck.FokkerPlanckConfig(cells=value["cells"]), part("fokker_planck")
+    )
+    trajectories["sgd"] = sgd.solve(
+        problem, sgd.SGDConfig(epsilon=value["epsilon"], units=value["units"], seed=seed), part("sgd")
+    )
     return Simulation(trajectories, metrics(problem, trajectories, scale, convention, seed, preset))
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from paper import distribution_draw, distribution_simulate
 from paper.presets import CONVENTIONS, SCALES
+from workbench.errors import NumericalFailure
 
 __all__ = ["CONVENTIONS", "FIGURES", "SCALES", "Figure"]
 
@@ -30,7 +31,14 @@ class Figure:
         self, folder: Path, scale: str, convention: str, seed: int, progress: Callable[[float], None]
     ) -> Mapping[str, Any]:
         """Write figure.svg, figure.png, data.nc and metrics.json into ``folder``; return the metrics."""
-        simulation = self.simulate(scale, convention, seed, progress)
+        finished: dict[str, Any] = {}
+        try:
+            simulation = self.simulate(scale, convention, seed, progress, finished)
+        except NumericalFailure as failure:
+            partial = {} if failure.partial is None else {"failed": failure.partial}
+            store({**finished, **partial}, folder / "partial.nc")
+            kept = ", ".join((*finished, *partial))
+            raise NumericalFailure(f"{failure}; kept in {folder / 'partial.nc'}: {kept}") from failure
         store(simulation.trajectories, folder / "data.nc")
         _write(folder / "metrics.json", json.dumps(simulation.metrics, indent=2) + "\n")
         self.draw(simulation.trajectories, simulation.metrics, folder)

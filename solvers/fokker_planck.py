@@ -36,6 +36,7 @@ from solvers.fokker_planck_schemes import (
     mean_peclet,
     transport_step,
 )
+from workbench.checks import whole_number
 from workbench.errors import BadInput, NumericalFailure
 from workbench.measure import Array, Measure, risk
 from workbench.problem import Problem
@@ -72,8 +73,8 @@ class FokkerPlanckConfig:
     max_steps: int = 2_000_000
 
     def __post_init__(self) -> None:
-        if not self.cells >= 8:
-            raise BadInput(f"cells = {self.cells}: a density needs at least 8 cells; the default is 1200")
+        whole_number("cells", self.cells, 8)
+        whole_number("max_cells", self.max_cells, 8)
         if not self.max_cells >= self.cells:
             raise BadInput(f"max_cells = {self.max_cells} is below cells = {self.cells}: raise max_cells")
         if self.r_max is not None and not (math.isfinite(self.r_max) and self.r_max > 0):

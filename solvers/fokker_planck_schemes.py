@@ -101,6 +101,8 @@ def first_mesh(problem: Problem, count: int, r_max: float | None) -> Cells:
     r_max = 4.0 * radius if r_max is None else r_max
     if not 1.0 - float(problem.initial.radial_cdf(np.array([r_max]), problem.d)[0]) <= INITIAL_TAIL:
         raise BadInput(f"r_max = {r_max} does not hold the initial law: give r_max >= {radius:.3g} or None")
+    if r_max / count < 1e-9:
+        raise BadInput(f"r_max = {r_max} in {count} cells is too fine a mesh: give a larger r_max or kappa")
     return uniform_cells(problem, count, r_max / count)
 
 

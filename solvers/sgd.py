@@ -58,9 +58,7 @@ class SGDConfig:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise BadInput(f"epsilon = {self.epsilon} is not a step: give a finite epsilon > 0, e.g. 1e-5")
         whole_number("units", self.units, 1)
-        whole_number("seed", self.seed, 0)
-        if self.seed >= 2**63:
-            raise BadInput(f"seed = {self.seed} is not a seed: give an integer 0 <= seed < 2**63")
+        whole_number("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -188,6 +186,14 @@ def solve(
     if not (math.isfinite(problem.d) and problem.d == int(problem.d)):
         raise BadInput(f"d = {problem.d}: a real network needs a finite d; give an integer d >= 1")
     check_isotropic(problem.module, problem.parameters)
+    if max(config.units, CHUNK) * problem.d > 1e9:
+        raise BadInput(
+            f"units = {config.units} at d = {problem.d} need more than 8 GB: give fewer units or a smaller d"
+        )
+    if problem.t_end / config.epsilon > 1e12:
+        raise BadInput(
+            f"epsilon = {config.epsilon} takes {problem.t_end / config.epsilon:.0e} steps: give a larger epsilon"
+        )
     stops = recording_grid(problem, config.epsilon)
     weights_rng, data_rng, noise_rng = streams(config.seed)
     law = problem.module.data_law(problem.parameters)

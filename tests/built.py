@@ -39,9 +39,14 @@ def derivation_of(name: str) -> Derivation:
     return uncertified(isotropic_gaussians(ACTIVATIONS[name][0]))
 
 
+def text_of(name: str) -> str:
+    """The text that the script of the model would write."""
+    return generate(derivation_of(name), f"derivations/isotropic_{name}.py")
+
+
 @cache
 def module_of(name: str) -> ModuleType:
     """The committed module where there is one, a freshly generated one otherwise."""
     if name in COMMITTED:
         return import_module(f"solvers.generated.isotropic_{name}")
-    return load(generate(derivation_of(name)), f"isotropic_{name}")
+    return load(text_of(name), f"isotropic_{name}")

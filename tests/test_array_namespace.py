@@ -69,6 +69,12 @@ class DeviceArray:
         return wrap(self.held[unwrap(key)])
 
 
+def as_device_array(value: Any, dtype: Any = None) -> DeviceArray:
+    """What CuPy's asarray does: a device array stays one, anything else is copied over."""
+    held = value.held if isinstance(value, DeviceArray) else value
+    return DeviceArray(np.asarray(held, dtype=dtype))
+
+
 def _operator(name: str) -> Any:
     def call(self: DeviceArray, *others: Any) -> Any:
         return wrap(getattr(self.held, name)(*(unwrap(x) for x in others)))
@@ -94,7 +100,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module in the place of cupy, and one of its special functions."""
     cupy = _Namespace("cupy")
     # asarray is the one door from the host to the device, asnumpy the one back
-    vars(cupy).update(asarray=lambda v: DeviceArray(np.asarray(v)), asnumpy=lambda v: v.held)
+    vars(cupy).update(asarray=as_device_array, asnumpy=lambda v: v.held)
     cupyx, scipy = ModuleType("cupyx"), ModuleType("cupyx.scipy")
     functions = ModuleType("cupyx.scipy.special")
     vars(functions).update({name: lifted(getattr(special, name)) for name in ("ndtr", "erf", "betainc")})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from solvers import sgd
 from workbench import cli
@@ -95,6 +96,8 @@ def test_infinite_dimension_is_solved(capsys, tmp_path):
         (["reproduce", "distribution", "--convention", "sd"], ["'sd'", "std"]),
         (["reproduce", "distribution", "--seed", "-1"], ["-1"]),
         (["reproduce", "distribution", "--seed", "1.5"], ["1.5"]),
+        (["reproduce", "distribution", "--seed", "1e30"], ["seed = 1", "9223372036854775807"]),
+        (["reproduce", "distribution", "--seed", "x"], ["'x'", "seed=100"]),
         (["reproduce"], ["FIGURE"]),
         (["solve", "nomodel", "--method", "sgd", "--out", "x.nc"], ["nomodel", MODEL]),
         (["solve", MODEL, "--method", "magic", "--out", "x.nc"], ["magic", "particles"]),
@@ -130,6 +133,10 @@ def test_unknown_words_end_with_2_and_the_known_ones(capsys, words, named):
         ("snapshots=0", ["snapshots"]),
         ("t_end=-3", ["t_end = -3"]),
         ("atoms=0", ["atoms = 0"]),
+        ("J=1e30", ["atoms = 1", "100000000"]),
+        ("d=1e20", ["beyond 1e+12", "inf"]),
+        ("d=1e400", ["1e400", "inf"]),
+        ("kappa=1e-300", ["kappa = 1e-300"]),
         ("atoms=1.5", ["1.5"]),
         ("rtol=2", ["rtol = 2"]),
         ("tolerance=3", ["tolerance = 3"]),
@@ -142,6 +149,30 @@ def test_bad_settings_end_with_2_and_the_mend(capsys, tmp_path, setting, named):
     assert code == 2 and out == ""
     assert all(name in message(err) for name in named), err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tolerance_out_of_reach_is_refused(capsys, tmp_path):
+    words = [*PARTICLES, "--set", "d=2", "--set", "tolerance=1e-13", "--out", tmp_path / "x.nc"]
+    code, _, err = run(capsys, *words)
+    assert code == 2 and "tolerance = 1e-13 is out of reach at d = 2" in message(err)
+
+
+def test_impossible_sgd_runs_are_refused(capsys, tmp_path):
+    for setting, named in (
+        ("N=1e30", "units"),
+        ("epsilon=1e-320", "steps"),
+        ("d=1e9", "8 GB"),
+        ("seed=1e30", "seed"),
+    ):
+        words = ["solve", MODEL, "--method", "sgd", "--set", setting, "--out", tmp_path / "x.nc"]
+        code, _, err = run(capsys, *words)
+        assert code == 2 and named in message(err)
+
+
+@pytest.mark.parametrize("length", [251, 300])
+def test_names_that_no_file_can_have_are_refused_before_any_work(capsys, tmp_path, length):
+    code, _, err = run(capsys, *PARTICLES, "--out", tmp_path / ("x" * length))
+    assert code == 2 and "name" in message(err)
 
 
 def test_a_setting_given_twice_is_refused(capsys, tmp_path):
@@ -204,8 +235,11 @@ def test_numerical_failure_in_a_figure_keeps_what_was_computed(capsys, tmp_path,
 
     monkeypatch.setattr(sgd, "solve", fail)
     code, _, err = run(capsys, "reproduce", "distribution", "--scale", "smoke", "--out", tmp_path)
-    assert code == 3 and "step 7" in message(err)
-    assert Trajectory.load(tmp_path / "distribution" / "partial.nc").data.sizes["snapshot"] == 1
+    assert code == 3 and "step 7" in message(err) and "partial.nc" in message(err)
+    with xr.open_datatree(tmp_path / "distribution" / "partial.nc", engine="h5netcdf") as tree:
+        # the two solvers that had finished, and the failed one
+        assert set(tree.children) == {"particles", "fokker_planck", "failed"}
+        assert tree["failed"].sizes["snapshot"] == 1
 
 
 def test_json_failure_is_one_object(capsys):

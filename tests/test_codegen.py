@@ -15,9 +15,10 @@ import pytest
 import sympy as sp
 
 import workbench
-from tests.built import COMMITTED, derivation_of, module_of, uncertified
-from workbench import PiecewiseLinear, build, generate, isotropic_gaussians
+from tests.built import COMMITTED, derivation_of, module_of, text_of, uncertified
+from workbench import CertificateFailure, PiecewiseLinear, build, generate, isotropic_gaussians
 from workbench.codegen import _print, load
+from workbench.module_certificates import certify_module
 from workbench.special import gauss_cdf, sphere_moment
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +26,9 @@ PROTOCOL = ("V", "features", "weights", "U", "grad_V", "grad_features", "U_exact
 
 GENERATE = """
 import sys
-from tests.built import derivation_of
-from workbench import generate
+from tests.built import text_of
 sys.stdout.reconfigure(encoding="utf-8")
-sys.stdout.write("".join(generate(derivation_of(name)) for name in ("truncated_relu", "nonmonotone", "five")))
+sys.stdout.write("".join(text_of(name) for name in ("truncated_relu", "nonmonotone", "five")))
 """
 
 
@@ -46,13 +46,13 @@ def test_the_same_bytes_for_every_hash_seed(seed: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    expected = "".join(map(committed, COMMITTED)) + generate(derivation_of("five"))
+    expected = "".join(map(committed, COMMITTED)) + text_of("five")
     assert done.stdout.decode("utf-8").replace("\r\n", "\n") == expected
 
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_files_are_fresh(name: str) -> None:
-    assert committed(name) == generate(derivation_of(name))
+    assert committed(name) == text_of(name)
 
 
 @pytest.mark.parametrize("name", COMMITTED)
@@ -76,7 +76,7 @@ def test_build_gives_the_protocol_of_a_file() -> None:
     built, file = build(model), module_of("truncated_relu")
     assert [n for n in vars(file) if n in PROTOCOL] == [n for n in vars(built) if n in PROTOCOL]
     assert len([n for n in vars(built) if n in PROTOCOL]) == len(PROTOCOL)
-    assert built.SOURCE == file.SOURCE
+    assert built.SOURCE["script"] == "workbench.build"  # no script wrote it
     x, p = np.array([[0.3], [2.0]]), {"d": 7, "tau_plus": 1.8, "tau_minus": 0.2}
     assert np.array_equal(built.U(x, x, p), file.U(x, x, p))
 
@@ -147,3 +147,24 @@ def test_no_irrational_constant_is_left_in_the_text() -> None:
         code = text[text.index("def q(s") : text.index("# ---- the protocol")]
         code = re.sub(r'""".*?"""', "", code, flags=re.DOTALL)
         assert not re.search(r"\bpi\b|\bsqrt\(|\bexp\(|Rational", code)
+
+
+def test_what_runs_is_certified_not_only_what_was_derived() -> None:
+    """A float64 body that differs from its formula stops `build`: each of the code's certificates sees its own."""
+    derivation, text = derivation_of("truncated_relu"), text_of("truncated_relu")
+    certificates = certify_module(load(text, "right"), derivation)
+    assert len(certificates) == 9 and all(c.points > 0 for c in certificates)
+    for right, wrong in (
+        ("0.5*q(r*tau_minus)", "0.501*q(r*tau_minus)"),
+        ("np.arccos(np.clip", "np.arcsin(np.clip"),
+        ("math.sqrt(j + 1))", "math.sqrt(j + 2))"),
+        ("np.minimum(x * x, 1.0)", "np.minimum(x * x * 0.99, 1.0)"),
+        ("0.0 - h, 0.0 - k, rho", "0.1 - h, 0.0 - k, rho"),
+        ("(even - 1) / (d + even - 2)", "(even - 1) / (d + even - 1)"),
+    ):
+        right = right.replace("np.", "xp.") if "arc" in right or "x * x" in right else right
+        wrong = wrong.replace("np.", "xp.") if "arc" in wrong or "x * x" in wrong else wrong
+        right = right if right in text else right.replace("0.5*q", "(0.5)*q")
+        assert right in text, right
+        with pytest.raises(CertificateFailure, match="float64"):
+            certify_module(load(text.replace(right, wrong), "wrong"), derivation)

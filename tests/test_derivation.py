@@ -18,6 +18,7 @@ from tests.oracles import ACTIVATIONS
 from workbench import (
     CertificateFailure,
     Derivation,
+    PiecewiseLinear,
     derivation,
     derive,
     gaussian,
@@ -211,3 +212,9 @@ def test_html_is_well_formed_and_holds_every_step(any_derivation: Derivation) ->
     # SymPy's name for a function it does not know must not reach the reader
     assert "gauss_pdf" not in fragment and "hermite_function" not in fragment
     assert "$" not in fragment and "\\" not in fragment
+
+
+def test_far_negative_knots_and_many_slopes_are_certified() -> None:
+    """The oracle of a hinge pair has to find the density, wherever the knot is."""
+    sigma = PiecewiseLinear([-12, 3], [1, 2], 0.5, -0.25, name="far")
+    assert all(c.deviation <= c.tolerance for c in derive(isotropic_gaussians(sigma)).certificates)

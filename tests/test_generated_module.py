@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests import oracles
 from tests.built import COMMITTED, module_of
@@ -538,3 +539,82 @@ def test_runs_by_itself(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(3.102718555379407, abs=1e-8)
+
+
+# ---- far scales, dimensions and slopes
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, -0.8, 0.95, 0.9999, 1.0, -1.0])
+def test_pair_quadrature_agrees_with_the_closed_form(module: ModuleType, rho: float) -> None:
+    rng = np.random.default_rng(3)
+    s, s2 = 10 ** rng.uniform(-3, 1, (2, 300))
+    one = np.full(300, rho)
+    closed = module.pair_closed_form(s, s2, one)
+    integral = module.pair_quadrature(module.sigma, module.KNOTS, module.SLOPE_CHANGES, s, s2, one)
+    # 16 nodes a panel reach rounding, which for the closed form is 1e-16 s s2 times 400 for the slopes
+    assert np.max(np.abs(integral - closed) / np.maximum(1, s * s2)) < 2e-11
+
+
+def test_pairs_of_huge_units_keep_their_digits() -> None:
+    """At s -> oo the truncated ReLU is a step from -2.5 to 7.5: the limits by orthant probabilities."""
+    module, huge = module_of("truncated_relu"), np.array([1e8, 1e160])
+    for rho in (1.0, 0.5, 0.0, -1.0):
+        both = 0.25 + math.asin(rho) / (2 * math.pi)
+        step = (7.5**2 + 2.5**2) * both - 2 * 7.5 * 2.5 * (0.5 - both)
+        # the ramp takes a share 1e-8 of either variable
+        assert module.pair_kernel(huge, huge, np.full(2, rho)) == pytest.approx([step] * 2, abs=2e-6)
+
+
+def test_a_steep_ramp_has_the_second_moment_of_a_step() -> None:
+    from tests.built import uncertified
+    from workbench import PiecewiseLinear, isotropic_gaussians
+    from workbench.codegen import generate, load
+
+    steep = PiecewiseLinear([1, 1.0001], [0, 1], name="steep")
+    module = load(generate(uncertified(isotropic_gaussians(steep))), "steep")
+    for s in (0.5, 10.0, 1e3):
+        value = float(module.pair_kernel(np.array(s), np.array(s), np.array(1.0)))
+        # the ramp of width 1e-4 moves at most that share of the density
+        assert value == pytest.approx(stats.norm.sf(1 / s), abs=1e-4 * stats.norm.pdf(1 / s) / s)
+
+
+@pytest.mark.parametrize("d", [10**6, 10**9, 10**12])
+def test_large_dimensions_tend_to_the_infinite_one(d: int) -> None:
+    """U_d - U_inf = m_2(d) a_2 a_2 + O(1/d^2), m_2 = 1/d."""
+    module, x = module_of("truncated_relu"), np.array([1.0])
+    p = {"tau_plus": 1.8, "tau_minus": 0.2}
+    limit = module.U(x, x, {**p, "d": math.inf})
+    second = 0.5 * sum(float(module.a(np.array([2]), np.array(t))[0]) ** 2 for t in (1.8, 0.2)) / d
+    for U in (module.U, module.U_exact):
+        assert float(U(x, x, {**p, "d": d}) - limit) == pytest.approx(second, rel=1e-3, abs=3e-12)
+
+
+def test_dimensions_beyond_float64_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"beyond 1e\+12.*inf"):
+        module_of("truncated_relu").check_parameters({"d": 1e18, "tau_plus": 1.0, "tau_minus": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("values", "slope"), [((2,), 0), ((0,), 0), ((2,), 1)], ids=["constant", "zero", "line"]
+)
+def test_activations_without_a_bend(values: tuple[float, ...], slope: float) -> None:
+    """sigma = v + slope (t - 1): U = (v - slope)^2, orbit averages leave nothing else; V = 0."""
+    from tests.built import uncertified
+    from workbench import PiecewiseLinear, isotropic_gaussians
+    from workbench.codegen import generate, load
+
+    flat = PiecewiseLinear([1], values, slope, slope, name="flat")
+    module = load(generate(uncertified(isotropic_gaussians(flat))), "flat")
+    x = np.array([[0.0], [0.5], [30.0]])
+    for d in (2, 3, 40, math.inf):
+        p = {"d": d, "tau_plus": 1.8, "tau_minus": 0.2}
+        exact = (values[0] - slope) ** 2
+        assert module.U(x, x, p) == pytest.approx([exact] * 3, abs=1e-12)
+        assert module.V(x, p) == pytest.approx([0] * 3, abs=1e-14)
+        assert module.grad_features(x, p).shape == (3, len(module.weights(p)), 1)
+        assert not module.grad_V(x, p).any()
+
+
+def test_points_of_the_wrong_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(4, 2\)"):
+        module_of("truncated_relu").V(np.ones((4, 2)), parameters(40))

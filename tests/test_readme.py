@@ -22,7 +22,7 @@ def test_python_example_gives_the_numbers_in_its_comments():
     )
     # the comment shows four decimals
     np.testing.assert_allclose(first, [1.0706, 0.1753], atol=6e-5)
-    assert second[0] < 0.1 and abs(second[1] - 4.76) < 0.05
+    assert second[0] < 0.1 and abs(second[1] - 4) < 0.1
 
 
 def test_makefile_targets_named_in_the_readme_exist():

@@ -58,7 +58,7 @@ def make_module(slope: float) -> ModuleType:
         """Orbit average of the kernel above over the angle, whose density is sin^(d-2)."""
         nodes, w = np.polynomial.legendre.leggauss(200)
         angle = math.pi / 2 * (nodes + 1)
-        w = w * np.sin(angle) ** (p["d"] - 2)
+        w = w * np.sin(angle) ** (min(p["d"], 1e6) - 2)
         kernel = (np.sin(angle) + (math.pi - angle) * np.cos(angle)) / (2 * math.pi)
         return np.array([scale(p) * np.sum(w * kernel) / np.sum(w)])
 

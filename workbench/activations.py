@@ -24,11 +24,18 @@ def exact(value: Any, name: str) -> sp.Rational:
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Fraction | sp.Float):
         raise BadInput(f"{name} = {value!r} is not a real number: give an int, float or Fraction")
-    if isinstance(value, int | Fraction | numbers.Integral):
-        return sp.Rational(Fraction(value).numerator, Fraction(value).denominator)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise BadInput(f"{name} = {value!r} is not finite: give finite knots, values and slopes")
+    if abs(number) > 1e12:
+        raise BadInput(
+            f"{name} = {value!r} is out of scale: give knots, values and slopes up to 1e12 in size"
+        )
+    if isinstance(value, int | Fraction | numbers.Integral):
+        return sp.Rational(Fraction(value).numerator, Fraction(value).denominator)
     return sp.Rational(repr(number))
 
 
@@ -69,7 +76,10 @@ class PiecewiseLinear:
         right_slope: Any = 0,
         name: str = "piecewise_linear",
     ) -> None:
-        knots, values = list(knots), list(values)
+        try:
+            knots, values = list(knots), list(values)
+        except TypeError:
+            raise BadInput(f"knots = {knots!r}, values = {values!r}: give two lists of numbers") from None
         if not knots:
             raise BadInput("knots = []: give at least one knot")
         if len(knots) != len(values):
@@ -80,6 +90,10 @@ class PiecewiseLinear:
         for left, right in pairwise(points):
             if left >= right:
                 raise BadInput(f"knots = {knots} are not strictly increasing: sort them and drop repeats")
+            if right - left < 1e-6 * max(1, abs(left), abs(right)):
+                raise BadInput(
+                    f"knots {left} and {right} are too close to tell in float64: keep them 1e-6 apart"
+                )
         for field, value in (
             ("knots", points),
             ("values", tuple(exact(v, f"values[{i}]") for i, v in enumerate(values))),

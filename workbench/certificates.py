@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import mpmath as mp
 
 from workbench.activations import PiecewiseLinear
 from workbench.errors import CertificateFailure
+from workbench.quadrature import integrate, panels
 from workbench.special import mp_sphere_density
 
 DIGITS = 22  # working precision of derived values and oracles; certificates ask for 12
@@ -68,23 +68,6 @@ def certify(
     return Certificate(claim, oracle_name, worst, tolerance, count)
 
 
-@lru_cache(maxsize=4)
-def _gauss_legendre(digits: int) -> tuple[tuple[Any, Any], ...]:
-    """24 Gauss-Legendre nodes and weights on [-1, 1], , at the working precision."""
-    with mp.workdps(digits):
-        return tuple(mp.calculus.quadrature.GaussLegendre(mp.mp).calc_nodes(4, mp.mp.prec))
-
-
-def integrate(f: Callable[[Any], Any], edges: list[Any]) -> Any:
-    """Composite Gauss-Legendre quadrature, 24 nodes a panel: ``edges`` must hold every kink of f."""
-    rule = _gauss_legendre(mp.mp.dps)
-    total = mp.mpf(0)
-    for a, b in pairwise(edges):
-        half, middle = (b - a) / 2, (a + b) / 2
-        total += half * mp.fsum(w * f(middle + half * x) for x, w in rule)
-    return total
-
-
 def _density(z: Any) -> Any:
     """Standard normal density."""
     return mp.exp(-z * z / 2) / _root_two_pi(mp.mp.prec)
@@ -96,29 +79,19 @@ def _root_two_pi(precision: int) -> Any:
         return mp.sqrt(2 * mp.pi)
 
 
-def _panels(points: Iterable[Any], low: Any, high: Any, width: Any) -> list[Any]:
-    """Break points between low and high: the given ones, and more so that no panel is wider than width."""
-    inner = sorted({low, high, *(p for p in points if low < p < high)})
-    edges = [inner[0]]
-    for a, b in pairwise(inner):
-        pieces = max(1, int(mp.ceil((b - a) / width)))
-        edges += [a + (b - a) * i / pieces for i in range(1, pieces + 1)]
-    return edges
-
-
 def _knots(sigma: PiecewiseLinear) -> list[Any]:
     return [mp.mpf(t.p) / t.q for t in sigma.knots]
 
 
 def gaussian_integral(sigma: PiecewiseLinear, s: Any, weight: Callable[[Any], Any]) -> Any:
     """E[sigma(s G) weight(G)] by quadrature."""
-    edges = _panels([t / s for t in _knots(sigma)], mp.mpf(-11), mp.mpf(11), mp.mpf(4))
+    edges = panels([t / s for t in _knots(sigma)], mp.mpf(-11), mp.mpf(11), mp.mpf(4))
     return integrate(lambda z: sigma.mp_value(s * z) * weight(z) * _density(z), edges)
 
 
 def gaussian_slope_integral(sigma: PiecewiseLinear, s: Any, weight: Callable[[Any], Any]) -> Any:
     """d/ds E[sigma(s G) weight(G)] = E[G sigma'(s G) weight(G)] by quadrature, sigma' from the pieces."""
-    edges = _panels([t / s for t in _knots(sigma)], mp.mpf(-11), mp.mpf(11), mp.mpf(4))
+    edges = panels([t / s for t in _knots(sigma)], mp.mpf(-11), mp.mpf(11), mp.mpf(4))
     return integrate(lambda z: z * sigma.mp_slope(s * z) * weight(z) * _density(z), edges)
 
 
@@ -140,7 +113,7 @@ def _sphere_average(sigma: PiecewiseLinear, d: int, c: Any, value: Callable[[Any
     knots = [mp.asin(t / c) for t in _knots(sigma) if abs(t) < c]
     half = mp.pi / 2
     norm = mp_sphere_density(d, mp.mpf(0))
-    edges = _panels(knots, -half, half, mp.mpf(2) / mp.sqrt(d) + mp.mpf("0.3"))
+    edges = panels(knots, -half, half, mp.mpf(2) / mp.sqrt(d) + mp.mpf("0.3"))
     return integrate(lambda u: value(c * mp.sin(u)) * norm * mp.cos(u) ** (d - 2), edges)
 
 
@@ -152,12 +125,12 @@ def pair_integral(sigma: PiecewiseLinear, s: Any, s2: Any, rho: Any) -> Any:
 
     def inner(x: Any) -> Any:
         kinks = [(t / s2 - rho * x) / root for t in knots]
-        edges = _panels(kinks, -reach, reach, mp.mpf(6))
+        edges = panels(kinks, -reach, reach, mp.mpf(6))
         return integrate(lambda y: sigma.mp_value(s2 * (rho * x + root * y)) * _density(y), edges)
 
     # the inner integral bends within a few root/rho of x = t/(s2 rho): panels of that width there
     bends = [t / s2 / rho + i * root / rho for t in knots for i in (-6, -2, 0, 2, 6)] if rho else []
-    edges = _panels([t / s for t in knots] + bends, -reach, reach, mp.mpf(5))
+    edges = panels([t / s for t in knots] + bends, -reach, reach, mp.mpf(5))
     return integrate(lambda x: sigma.mp_value(s * x) * _density(x) * inner(x), edges)
 
 
@@ -178,4 +151,4 @@ def orbit_integral(sigma: PiecewiseLinear, d: int, c: Any, c2: Any) -> Any:
         return density * first * (first if c == c2 else sphere_integral(sigma, d, c2 * radius))
 
     kinks = [abs(t) / scale for t in _knots(sigma) for scale in (c, c2)]
-    return integrate(integrand, _panels(kinks, low, high, mp.mpf(3)))
+    return integrate(integrand, panels(kinks, low, high, mp.mpf(3)))

@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from workbench import __version__
+from workbench.checks import whole_number as require_whole_number
 from workbench.errors import BadInput, CertificateFailure, NumericalFailure
 from workbench.settings import one_of, read_problem, split_settings
 
@@ -87,11 +88,14 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
     one_of("model", model, model_names())
     one_of("format", form, ("text", "latex", "html"))
     from workbench.derivation import derive as derive_model
+    from workbench.module_certificates import certify_module
 
     derivation = derive_model(import_module(f"derivations.{model}").MODEL)
     rendered = getattr(derivation, form)()
+    code = certify_module(generated_module(model), derivation)
     if not as_json:
         click.echo(rendered, nl=False)
+        click.echo("\n".join(f"   {c.line()}" for c in code) if form == "text" else "", nl=form == "text")
     certificates = [
         {
             "claim": c.claim,
@@ -100,7 +104,7 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
             "tolerance": c.tolerance,
             "points": c.points,
         }
-        for c in derivation.certificates
+        for c in (*derivation.certificates, *code)
     ]
     return {"model": model, "format": form, "derivation": rendered, "certificates": certificates}
 
@@ -130,6 +134,7 @@ def solve(
     if out.exists() and not overwrite:
         raise BadInput(f"--out {out} exists: choose another file, or add --overwrite")
     make_writable_folder(out.parent)
+    make_writable_file(out)
     try:
         with progress_bar(f"{method} {model}") as progress:
             trajectory = solver.solve(problem, config, progress)
@@ -185,8 +190,7 @@ def reproduce(
     one_of("scale", scale, paper.SCALES)
     one_of("convention", convention, paper.CONVENTIONS)
     seed_number = whole_number("seed", seed)
-    if seed_number < 0:
-        raise BadInput(f"seed = {seed_number}: give a seed >= 0")
+    require_whole_number("seed", seed_number, 0, 2**63 - 1)
     for name in figure:
         folder = out / name
         if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
@@ -194,11 +198,8 @@ def reproduce(
         make_writable_folder(folder)
     done = {}
     for name in dict.fromkeys(figure):
-        try:
-            with progress_bar(f"{name} ({scale}, {convention})") as progress:
-                done[name] = paper.FIGURES[name].make(out / name, scale, convention, seed_number, progress)
-        except NumericalFailure as failure:
-            raise kept(failure, out / name / "partial.nc") from failure
+        with progress_bar(f"{name} ({scale}, {convention})") as progress:
+            done[name] = paper.FIGURES[name].make(out / name, scale, convention, seed_number, progress)
         if not as_json:
             click.echo(f"wrote {out / name}")
     return {"scale": scale, "convention": convention, "seed": seed_number, "out": str(out), "metrics": done}
@@ -232,6 +233,18 @@ def make_writable_folder(folder: Path) -> None:
         ) from error
 
 
+def make_writable_file(path: Path) -> None:
+    """Make sure that a file of this name, and its part while it is written, can be there."""
+    if path.exists() and not path.is_file():
+        raise BadInput(f"--out {path} is no regular file: name another one")
+    part = path.with_name(path.name + ".part")
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise BadInput(f"--out: cannot write {path} ({error.strerror}): choose another name") from error
+
+
 def kept(failure: NumericalFailure, path: Path) -> NumericalFailure:
     """The same failure after its partial trajectory was saved, its message naming the file."""
     if failure.partial is None:
@@ -251,7 +264,8 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
+        # below a millionth the time left is anybody's guess, and overflows
+        yield lambda fraction: bar.update(task, completed=fraction if fraction > 1e-6 else 0.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -266,6 +280,12 @@ def main(arguments: list[str] | None = None) -> None:
         _end(2, str(error), as_json)
     except (NumericalFailure, CertificateFailure) as error:
         _end(3, str(error), as_json)
+    except OSError as error:
+        _end(
+            2,
+            f"{error.filename or 'a file'}: {error.strerror or error}: choose another path or free some space",
+            as_json,
+        )
     except MemoryError:
         _end(3, "the machine ran out of memory: ask for fewer units, atoms or cells", as_json)
     except (KeyboardInterrupt, click.Abort):

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import linecache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from types import ModuleType
@@ -21,7 +22,8 @@ from sympy.printing.pycode import PythonCodePrinter
 from workbench import numerics
 from workbench.derivation import Derivation, derive
 from workbench.models import Model
-from workbench.notation import CODE_NAMES, c, s
+from workbench.module_certificates import certify_module
+from workbench.notation import CODE_NAMES, c, k, s
 from workbench.special import NamedFunction
 
 _NUMERICS = (
@@ -38,10 +40,13 @@ _NUMERICS = (
     numerics.sphere_moment,
     numerics.sphere_moment_delta,
     numerics._sphere_moment_at_zero,
+    numerics.stirling,
     numerics.sphere_tail,
     numerics.bvn_survival,
     numerics._bvn_survival,
     numerics.hinge_pair,
+    numerics.pair_quadrature,
+    numerics.mean_of_pieces,
     numerics.spherical_moment,
     numerics.chi_support,
     numerics.chi_density,
@@ -120,14 +125,16 @@ def _scale_function(expr: sp.Expr, scale: sp.Symbol, name: str, expand_scale: bo
     if scale in result.free_symbols:
         lines.append(f"{name} = xp.clip({name}, TINY, HUGE){axis}")
     code = _print(result)
-    if not result.free_symbols & {scale, *ratios.values()}:
+    if expand_scale and k not in result.free_symbols:
+        code += f" + xp.zeros((*xp.shape({name}), len(k)))"  # the same for every k
+    elif not result.free_symbols & {scale, *ratios.values()}:
         code += f" + xp.zeros_like({name}, dtype=float){axis}"  # a constant still has the shape of the scale
     lines.append(f"return {code}")
     return "\n".join("    " + line for line in lines)
 
 
-def generate(derivation: Derivation) -> str:
-    """The text of the generated module."""
+def generate(derivation: Derivation, script: str = "") -> str:
+    """The text of the generated module; ``script`` is what wrote it, when there is a script."""
     defs, sigma = derivation.definitions, derivation.model.activation
     knots = [float(t) for t in sigma.knots]
     slopes = [float(x) for x in sigma.slopes]
@@ -135,8 +142,12 @@ def generate(derivation: Derivation) -> str:
     body = {
         "name": derivation.model.name,
         "title": f"Mean-field potentials of the model `{derivation.model.name}`.",
+        "origin": f"by {script} from a certified derivation; `make derive` writes it anew, do not edit."
+        if script
+        else "in memory by workbench.build from a certified derivation.",
         "sigma_words": _sigma_words(knots, ends, slopes),
         "knots": _tuple(knots),
+        "changes": _tuple([b - a for a, b in pairwise(slopes)]),
         "TINY": repr(numerics.TINY),
         "HUGE": repr(numerics.HUGE),
         "FAR": repr(numerics.FAR),
@@ -157,7 +168,7 @@ def generate(derivation: Derivation) -> str:
     template = Template(resources.files("workbench").joinpath("templates/isotropic.txt").read_text("utf-8"))
     digest = hashlib.sha256(template.safe_substitute(body).encode()).hexdigest()
     source = {
-        "script": f"derivations/{derivation.model.name}.py",
+        "script": script or "workbench.build",
         "sympy": sp.__version__,
         "workbench": _version(),
         "sha256": digest,
@@ -168,15 +179,20 @@ def generate(derivation: Derivation) -> str:
 
 
 def write_module(derivation: Derivation) -> str:
-    """Write ``solvers/generated/NAME.py`` of this checkout and return that relative path."""
+    """Certify and write ``solvers/generated/NAME.py`` of this checkout; return that relative path."""
     relative = f"solvers/generated/{derivation.model.name}.py"
-    (Path(__file__).parents[1] / relative).write_text(generate(derivation), encoding="utf-8")
+    text = generate(derivation, f"derivations/{derivation.model.name}.py")
+    certify_module(load(text, derivation.model.name), derivation)
+    (Path(__file__).parents[1] / relative).write_text(text, encoding="utf-8")
     return relative
 
 
 def build(model: Model) -> ModuleType:
-    """Derive ``model``, generate its module and load it in memory: same protocol as a generated file."""
-    return load(generate(derive(model)), model.name)
+    """Derive ``model``, generate its module, load it and certify it: same protocol as a generated file."""
+    derivation = derive(model)
+    module = load(generate(derivation), model.name)
+    certify_module(module, derivation)
+    return module
 
 
 def load(text: str, name: str) -> ModuleType:

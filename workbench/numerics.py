@@ -108,12 +108,27 @@ def sphere_moment_delta(d: Any, x: Any) -> Any:
 
 
 def _sphere_moment_at_zero(d: Any) -> float:
-    return math.exp(math.lgamma(d / 2) - math.lgamma((d - 1) / 2)) / (math.sqrt(math.pi) * (d - 1))
+    """Gamma(d/2) / (sqrt(pi) (d-1) Gamma((d-1)/2)), without the cancellation of log-gammas at large d."""
+    x = d / 2
+    log = -(x - 1) * math.log1p(-0.5 / x) + 0.5 * math.log(x) - 0.5 + stirling(x) - stirling(x - 0.5)
+    return math.exp(log) / (math.sqrt(math.pi) * (d - 1))
+
+
+def stirling(x: float) -> float:
+    """log Gamma(x) - [ (x - 1/2) log x - x + log(2 pi)/2 ], x > 0; about 1/(12 x)."""
+    if x < 20:
+        return math.lgamma(x) - ((x - 0.5) * math.log(x) - x + 0.5 * math.log(2 * math.pi))
+    y = 1 / x**2
+    return (1 / 12 - y * (1 / 360 - y * (1 / 1260 - y * (1 / 1680 - y / 1188)))) / x
 
 
 def sphere_tail(d: Any, x: Any) -> Any:
     """P(S > x), S the first coordinate of a uniform unit vector of R^d."""
     xp, sp = namespace(x)
+    if d == 2:
+        return xp.arccos(xp.clip(x, -1.0, 1.0)) / math.pi
+    if d == 3:
+        return 0.5 - 0.5 * xp.clip(x, -1.0, 1.0)
     inside = xp.minimum(x * x, 1.0)
     return 0.5 - 0.5 * xp.sign(x) * sp.betainc(0.5, 0.5 * (d - 1), inside)
 
@@ -141,7 +156,7 @@ def _bvn_survival(h: Any, k: Any, rho: Any) -> Any:
 def hinge_pair(t: float, s: Any, t2: float, s2: Any, rho: Any) -> Any:
     """E[(s X - t)_+ (s2 Y - t2)_+] for standard normals X, Y of correlation rho.
 
-    Rounding error about 1e-16 s s2: exact for the scales of trained units, not for s s2 >> 1e6.
+    Rounding error about 1e-16 s s2; `pair_quadrature` has none of that kind.
     """
     xp, _ = namespace(s)
     h, k = ratio(t, s), ratio(t2, s2)
@@ -155,13 +170,65 @@ def hinge_pair(t: float, s: Any, t2: float, s2: Any, rho: Any) -> Any:
     )
 
 
+def pair_quadrature(sigma: Any, knots: Any, changes: Any, s: Any, s2: Any, rho: Any) -> Any:
+    """E sigma(s X) sigma(s2 Y), correlation rho, at any scale: an integral over X of a closed form in Y.
+
+    Given X = x, s2 Y ~ N(mu, v^2) with mu = rho s2 x.  Panels end at the kinks of sigma(s x) and are
+    graded where mu passes a knot within some v.
+    """
+    s, s2, rho = (np.asarray(a, dtype=float)[..., None] for a in np.broadcast_arrays(s, s2, rho))
+    root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 0.0))
+    x, w = special.roots_legendre(16)
+    edges = [np.broadcast_to(e, s.shape) for e in (-9.5, -6.5, -4.0, -2.0, 0.0, 2.0, 4.0, 6.5, 9.5)]
+    slope = np.where(np.abs(rho) < TINY, TINY, rho)
+    for t in knots:
+        edges.append(t / np.maximum(s, TINY))
+        edges += [t / np.maximum(s2, TINY) / slope + i * root / slope for i in (-9, -3, -1, 0, 1, 3, 9)]
+    panels = np.sort(np.clip(np.concatenate(edges, axis=-1), -9.5, 9.5), axis=-1)
+    half = 0.5 * np.diff(panels, axis=-1)[..., None]
+    z = panels[..., :-1, None] + half * (1 + x)
+    mu, v = (rho * s2)[..., None] * z, (root * s2)[..., None]
+    inner = mean_of_pieces(sigma, knots, changes, mu, np.broadcast_to(v, mu.shape))
+    return np.sum(half * w * sigma(s[..., None] * z) * inner * gauss_pdf(z), axis=(-2, -1))
+
+
+def mean_of_pieces(sigma: Any, knots: Any, changes: Any, mu: Any, v: Any) -> Any:
+    """E sigma(mu + v G) for the changes c_j of slope at the knots t_j, without a cancellation of size v.
+
+    Narrow v:  sigma(mu) + v sum_j c_j psi(|mu - t_j|/v),  psi(z) = phi(z) - z Phi(-z).
+    Wide v:    a line plus (sum_j c_j) h(mu) - sum_j c_j int_0^t_j Phi((mu - u)/v) du,  h the mean of one hinge
+    at 0; the integrand is flat over the knots, and nothing is left of h where sigma is bounded.
+    """
+    widest = max(abs(t) for t in knots)
+    narrow = v <= 4 * widest
+    m, w = mu[narrow], np.maximum(v[narrow], TINY)
+    value = np.empty(mu.shape)
+    part = sigma(m)
+    for t, c in zip(knots, changes, strict=True):
+        with np.errstate(over="ignore"):
+            far = np.minimum(np.abs(m - t) / w, FAR)
+        part = part + c * w * (gauss_pdf(far) - far * gauss_cdf(-far))
+    value[narrow] = part
+    m, w = mu[~narrow], v[~narrow]
+    first = np.asarray(knots[0], dtype=float)
+    slope = sigma(first) - sigma(first - 1.0)
+    part = sigma(first) - slope * first + slope * m
+    total = sum(changes)
+    if abs(total) > 1e-12 * max(abs(c) for c in changes):  # else 0, but for rounding
+        part = part + total * (m * gauss_cdf(m / w) + w * gauss_pdf(m / w))
+    node, weight = special.roots_legendre(12)
+    for t, c in zip(knots, changes, strict=True):
+        u = 0.5 * t * (1 + node)
+        part = part - c * 0.5 * t * (gauss_cdf((m[..., None] - u) / w[..., None]) @ weight)
+    value[~narrow] = part
+    return value
+
+
 def spherical_moment(k: Any, d: float) -> Any:
     """m_k(d) = E[S^k] = 1 3 ... (k-1) / (d (d+2) ... (d+k-2)) for even k >= 0; k (K,) -> (K,)."""
-    if math.isinf(d):
-        return np.where(np.asarray(k) == 0, 1.0, 0.0)
-    k = np.asarray(k, dtype=float)
-    log = special.gammaln((k + 1) / 2) + special.gammaln(d / 2) - special.gammaln((d + k) / 2)
-    return np.exp(log) / math.sqrt(math.pi)
+    even = np.arange(2, int(np.max(k)) + 2, 2)
+    moments = np.concatenate([[1.0], np.cumprod((even - 1) / (d + even - 2))])
+    return moments[np.asarray(k) // 2]
 
 
 def chi_support(d: int) -> tuple[float, float]:
@@ -171,9 +238,10 @@ def chi_support(d: int) -> tuple[float, float]:
 
 
 def chi_density(d: int, radius: Any) -> Any:
-    """Density of chi_d."""
-    log = (d - 1) * np.log(radius) - 0.5 * radius**2 - (d / 2 - 1) * math.log(2) - math.lgamma(d / 2)
-    return np.exp(log)
+    """Density of chi_d, about its mode sqrt(d), where large terms cancel before they are rounded."""
+    u = radius / math.sqrt(d) - 1
+    log = (d - 1) * np.log1p(u) - d * u * (1 + 0.5 * u)
+    return np.exp(log - stirling(d / 2)) / math.sqrt(math.pi)
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ The same Problem goes to every solver.  All quantities are dimensionless; conven
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from workbench.checks import real_number
 from workbench.errors import BadInput
 
 Array = NDArray[np.float64]
@@ -32,8 +34,10 @@ class GaussianInitialLaw:
     kappa: float = 0.8
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.kappa) and self.kappa > 0):
-            raise BadInput(f"kappa = {self.kappa} is not a scale: give a finite kappa > 0, e.g. kappa=0.8")
+        if not 1e-150 < real_number("kappa", self.kappa) < 1e200:
+            raise BadInput(
+                f"kappa = {self.kappa} is not a scale: give 1e-150 < kappa < 1e200, e.g. kappa=0.8"
+            )
 
     def radial_quantiles(self, levels: Array, d: float) -> Array:
         """Quantiles of r = |w| at ``levels`` in (0, 1), same shape as ``levels``."""
@@ -63,7 +67,7 @@ class StepSchedule:
     exponent: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exponent < 1:
+        if not 0 <= real_number("xi_exponent", self.exponent) < 1:
             raise BadInput(
                 f"xi_exponent = {self.exponent}: xi(t) = t^(-xi_exponent) is integrable at 0 only for 0 <= xi_exponent < 1"
             )
@@ -130,9 +134,15 @@ class Problem:
     def __post_init__(self) -> None:
         try:
             self.module.check_parameters(self.parameters)
+            self.module.weights(self.parameters)  # raises where a requested tolerance is out of reach
         except ValueError as error:
             raise BadInput(str(error)) from error
         for name, times in (("snapshots", self.snapshots), ("records", self.records)):
+            if not isinstance(times, tuple | list):
+                raise BadInput(f"{name} = {times!r}: give a tuple of times, e.g. (1.0, 10.0)")
+            for t in times:
+                if isinstance(t, bool) or not isinstance(t, numbers.Real):
+                    raise BadInput(f"{name} = {tuple(times)!r}: {t!r} is not a time")
             if any(not math.isfinite(t) or t <= 0 for t in times) or any(a >= b for a, b in pairwise(times)):
                 raise BadInput(f"{name} = {tuple(times)}: give finite, increasing times t > 0")
         if not self.snapshots:
@@ -141,9 +151,9 @@ class Problem:
             raise BadInput(
                 f"records reach t = {self.records[-1]} beyond the last snapshot t = {self.snapshots[-1]}: drop the later ones"
             )
-        if not (math.isfinite(self.lam) and self.lam >= 0):
+        if not (math.isfinite(real_number("lam", self.lam)) and self.lam >= 0):
             raise BadInput(f"lam = {self.lam}: the ridge must be finite and lam >= 0")
-        if not self.beta > 0:
+        if not real_number("beta", self.beta) > 0:
             raise BadInput(f"beta = {self.beta}: the inverse temperature must be beta > 0 (inf for no noise)")
         if math.isfinite(self.beta) and math.isinf(self.d):
             raise BadInput(

@@ -33,15 +33,20 @@ def number(name: str, text: str) -> float:
         ) from None
     if math.isnan(value):
         raise BadInput(f"{name} = nan is not a value: give a number")
+    if math.isinf(value) and "inf" not in text.lower():
+        raise BadInput(f"{name} = {text} is beyond float64: write {name}=inf if that is meant")
     return value
 
 
 def whole_number(name: str, text: str) -> int:
     """A whole number; ``1e3`` is one."""
-    value = number(name, text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value) or value != int(value):
         raise BadInput(f"{name} = {text!r} is not a whole number: write e.g. {name}=100")
-    return int(value)
+    return int(text) if text.lstrip("+-").isdigit() else int(value)
 
 
 def yes_or_no(name: str, text: str) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 import mpmath as mp
 import sympy as sp
 
+from workbench.quadrature import integrate, panels
+
 
 class NamedFunction(sp.Function):
     """Base of the named functions: notation for the renderers, ``mp`` value for the certificates."""
@@ -239,9 +241,10 @@ class hinge_pair(NamedFunction):
     @staticmethod
     def mp_value(t: Any, s: Any, t2: Any, s2: Any, rho: Any) -> Any:
         h, k, root = t / s, t2 / s2, mp.sqrt(1 - rho * rho)
-        survival = mp.quad(
-            lambda x: mp.npdf(x) * gauss_cdf.mp_value((rho * x - k) / root), [h, h + 1, h + 3, h + 8, mp.inf]
-        )
+        # Phi(.) rises within some root/rho of x = k/rho; beyond 14 the density is 1e-43
+        bends = [k / rho + i * root / rho for i in (-12, -6, -2, 0, 2, 6, 12)] if rho else []
+        edges = panels([h, *bends], max(h, mp.mpf(-14)), mp.mpf(14), mp.mpf(3)) if h < 14 else [0, 0]
+        survival = integrate(lambda x: mp.npdf(x) * gauss_cdf.mp_value((rho * x - k) / root), edges)
         return (
             s
             * s2

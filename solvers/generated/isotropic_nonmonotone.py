@@ -33,15 +33,18 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "16ca6e68d1256cb5a529d9bac69db522769a80bcd50fa4a3fb2810b771eba9ab",
+    "sha256": "15b92102ce9542d548044d596ea2f7f8a1a36bc1fd8ada58a0868d852b54f461",
 }
 
 KNOTS = (0.0, 0.5, 1.5)
+SLOPE_CHANGES = (-3.0, 14.5, -11.5)
 TARGET_ERROR = 1e-10  # of U when p holds no "tolerance"
 TARGET_NODES = 1024  # at which the target is given up for what was reached, when p holds no "tolerance"
 TINY = 1e-150  # a scale below which a Gaussian is a point mass in float64
 HUGE = 1e+300  # a scale at which every bounded activation has reached its limit; beyond, float64 overflows
 FAR = 40.0  # standard deviations beyond which the Gaussian density is 0 in float64
+LARGE_PAIR = 1e6  # of s s2 (sum |slope changes|)^2, above which the closed form of a pair is given up
+MAX_DIMENSION = 1e12  # beyond, nothing differs from d = inf in float64
 MAX_ORDER = 600  # of the Hermite series
 MAX_NODES = 8192  # of the chi quadrature
 
@@ -207,7 +210,29 @@ def U_exact(x: Any, x2: Any, p: Any) -> Any:
 
 
 def pair_kernel(s: Any, s2: Any, rho: Any) -> Any:
-    """E sigma(s X) sigma(s2 Y) for standard normals of correlation rho, in closed form; s, s2, rho broadcast."""
+    """E sigma(s X) sigma(s2 Y) for standard normals of correlation rho; s, s2, rho broadcast.
+
+    In closed form; by a quadrature over X where that would lose more than ten digits, at large s s2.
+    """
+    return on_host(pair_on_host, s, s2, rho)
+
+
+def pair_on_host(s: Any, s2: Any, rho: Any) -> Any:
+    """`pair_kernel` of NumPy arrays."""
+    s, s2, rho = np.broadcast_arrays(s, s2, rho)
+    steepness = max(TINY, sum(abs(c) for c in SLOPE_CHANGES) ** 2)
+    large = np.minimum(s, HUGE) > LARGE_PAIR / steepness / np.maximum(s2, TINY)
+    value = np.empty(s.shape)
+    value[~large] = pair_closed_form(s[~large], s2[~large], rho[~large])
+    wide = np.flatnonzero(large)
+    for part in np.array_split(wide, max(1, len(wide) // 4096)):
+        picked = (np.minimum(array.reshape(-1)[part], HUGE) for array in (s, s2, rho))
+        value.reshape(-1)[part] = pair_quadrature(sigma, KNOTS, SLOPE_CHANGES, *picked)
+    return value
+
+
+def pair_closed_form(s: Any, s2: Any, rho: Any) -> Any:
+    """E sigma(s X) sigma(s2 Y) through hinge pairs; rounding grows like 1e-16 s s2 times slopes."""
     return 9*hinge_pair(0, s, 0, s2, rho) - 43.5*hinge_pair(0, s, 0.5, s2, rho) + (34.5)*hinge_pair(0, s, 1.5, s2, rho) - 43.5*hinge_pair(0.5, s, 0, s2, rho) + (210.25)*hinge_pair(0.5, s, 0.5, s2, rho) - 166.75*hinge_pair(0.5, s, 1.5, s2, rho) + (34.5)*hinge_pair(1.5, s, 0, s2, rho) - 166.75*hinge_pair(1.5, s, 0.5, s2, rho) + (132.25)*hinge_pair(1.5, s, 1.5, s2, rho) - 2.5*q(s) - 2.5*q(s2) - 6.25
 
 
@@ -256,7 +281,7 @@ def kernel_form(d: float, tolerance: float | None = None) -> KernelForm:
     # |sum_{k > K} m_k a_k(s) a_k(s')| <= m_{K+2} |sigma|_s |sigma|_s': Cauchy-Schwarz, m_k decreasing
     reached = np.flatnonzero(moments[1:] <= goal)
     rank = int(reached[0]) + 1 if len(reached) else most + 1
-    nodes, error = 16, chi_rule_error(d, 16)
+    nodes, error = 16, math.inf if rank <= 16 else chi_rule_error(d, 16)
     while error > goal and nodes < min(rank, most):
         nodes = min(nodes * 3 // 2, most)
         error = chi_rule_error(d, nodes)
@@ -277,19 +302,27 @@ def chi_rule_error(d: int, nodes: int) -> float:
 
     The kinks of any pair lie between nodes much as those of some probed pair do, hence the factor.
     """
+    c, pairs = probe_pairs(d)
+    radius, weight = chi_rule(d, nodes)
+    values = g(d, c[:, None] * radius)
+    return 3.0 * max(
+        float(np.max(np.abs((values[i] * values[j]) @ weight - exact) / size)) for i, j, exact, size in pairs
+    )
+
+
+@lru_cache(maxsize=16)
+def probe_pairs(d: int) -> Any:
+    """Scales c (n,), and for some pairs (i, j) of them the exact average and max(1, |sigma|_i |sigma|_j)."""
     low, high = chi_support(d)
     knots = [abs(t) for t in KNOTS if t != 0] or [1.0]
     c = np.geomspace(0.5 * min(knots) / high, 40 * max(knots) / max(low, 0.05), 120)
-    radius, weight = chi_rule(d, nodes)
-    values = g(d, c[:, None] * radius)
     norm = np.sqrt(np.maximum(pair_kernel(c, c, np.ones_like(c)), 0.0))
-    worst = 0.0
+    pairs = []
     for shift in (0, 7):
         i, j = np.arange(len(c) - shift), np.arange(shift, len(c))
         exact = chi_pair_average(lambda scale: g(d, scale), d, KNOTS, c[i], c[j])
-        error = np.abs((values[i] * values[j]) @ weight - exact) / np.maximum(1.0, norm[i] * norm[j])
-        worst = max(worst, float(np.max(error)))
-    return 3.0 * worst
+        pairs.append((i, j, exact, np.maximum(1.0, norm[i] * norm[j])))
+    return c, pairs
 
 
 # ---- parameters
@@ -312,6 +345,8 @@ def unpack(p: Any) -> Any:
     d, tau_plus, tau_minus = (real_number(key, p[key]) for key in PARAMETERS)
     if not (d >= 2 and (d == math.inf or d == int(d))):
         raise ValueError(f"d = {p['d']} is not a dimension: give an integer d >= 2, or inf")
+    if MAX_DIMENSION < d < math.inf:
+        raise ValueError(f"d = {p['d']} is beyond {MAX_DIMENSION:g}: give d = inf, which float64 cannot tell from it")
     for key, tau in (("tau_plus", tau_plus), ("tau_minus", tau_minus)):
         if not (math.isfinite(tau) and tau > 0):
             raise ValueError(f"{key} = {tau} is not a standard deviation: give a finite {key} > 0")
@@ -333,7 +368,7 @@ def radius(x: Any) -> Any:
     """|r|, (..., 1) -> (...)."""
     if x.shape[-1:] != (1,):
         raise ValueError(f"x of shape {x.shape}: give points with one coordinate r, shape (..., 1)")
-    return abs(x[..., 0])
+    return namespace(x)[0].asarray(abs(x[..., 0]), dtype=float)
 
 
 def side(r: Any) -> Any:
@@ -435,12 +470,27 @@ def sphere_moment_delta(d: Any, x: Any) -> Any:
 
 
 def _sphere_moment_at_zero(d: Any) -> float:
-    return math.exp(math.lgamma(d / 2) - math.lgamma((d - 1) / 2)) / (math.sqrt(math.pi) * (d - 1))
+    """Gamma(d/2) / (sqrt(pi) (d-1) Gamma((d-1)/2)), without the cancellation of log-gammas at large d."""
+    x = d / 2
+    log = -(x - 1) * math.log1p(-0.5 / x) + 0.5 * math.log(x) - 0.5 + stirling(x) - stirling(x - 0.5)
+    return math.exp(log) / (math.sqrt(math.pi) * (d - 1))
+
+
+def stirling(x: float) -> float:
+    """log Gamma(x) - [ (x - 1/2) log x - x + log(2 pi)/2 ], x > 0; about 1/(12 x)."""
+    if x < 20:
+        return math.lgamma(x) - ((x - 0.5) * math.log(x) - x + 0.5 * math.log(2 * math.pi))
+    y = 1 / x**2
+    return (1 / 12 - y * (1 / 360 - y * (1 / 1260 - y * (1 / 1680 - y / 1188)))) / x
 
 
 def sphere_tail(d: Any, x: Any) -> Any:
     """P(S > x), S the first coordinate of a uniform unit vector of R^d."""
     xp, sp = namespace(x)
+    if d == 2:
+        return xp.arccos(xp.clip(x, -1.0, 1.0)) / math.pi
+    if d == 3:
+        return 0.5 - 0.5 * xp.clip(x, -1.0, 1.0)
     inside = xp.minimum(x * x, 1.0)
     return 0.5 - 0.5 * xp.sign(x) * sp.betainc(0.5, 0.5 * (d - 1), inside)
 
@@ -468,7 +518,7 @@ def _bvn_survival(h: Any, k: Any, rho: Any) -> Any:
 def hinge_pair(t: float, s: Any, t2: float, s2: Any, rho: Any) -> Any:
     """E[(s X - t)_+ (s2 Y - t2)_+] for standard normals X, Y of correlation rho.
 
-    Rounding error about 1e-16 s s2: exact for the scales of trained units, not for s s2 >> 1e6.
+    Rounding error about 1e-16 s s2; `pair_quadrature` has none of that kind.
     """
     xp, _ = namespace(s)
     h, k = ratio(t, s), ratio(t2, s2)
@@ -482,13 +532,65 @@ def hinge_pair(t: float, s: Any, t2: float, s2: Any, rho: Any) -> Any:
     )
 
 
+def pair_quadrature(sigma: Any, knots: Any, changes: Any, s: Any, s2: Any, rho: Any) -> Any:
+    """E sigma(s X) sigma(s2 Y), correlation rho, at any scale: an integral over X of a closed form in Y.
+
+    Given X = x, s2 Y ~ N(mu, v^2) with mu = rho s2 x.  Panels end at the kinks of sigma(s x) and are
+    graded where mu passes a knot within some v.
+    """
+    s, s2, rho = (np.asarray(a, dtype=float)[..., None] for a in np.broadcast_arrays(s, s2, rho))
+    root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 0.0))
+    x, w = special.roots_legendre(16)
+    edges = [np.broadcast_to(e, s.shape) for e in (-9.5, -6.5, -4.0, -2.0, 0.0, 2.0, 4.0, 6.5, 9.5)]
+    slope = np.where(np.abs(rho) < TINY, TINY, rho)
+    for t in knots:
+        edges.append(t / np.maximum(s, TINY))
+        edges += [t / np.maximum(s2, TINY) / slope + i * root / slope for i in (-9, -3, -1, 0, 1, 3, 9)]
+    panels = np.sort(np.clip(np.concatenate(edges, axis=-1), -9.5, 9.5), axis=-1)
+    half = 0.5 * np.diff(panels, axis=-1)[..., None]
+    z = panels[..., :-1, None] + half * (1 + x)
+    mu, v = (rho * s2)[..., None] * z, (root * s2)[..., None]
+    inner = mean_of_pieces(sigma, knots, changes, mu, np.broadcast_to(v, mu.shape))
+    return np.sum(half * w * sigma(s[..., None] * z) * inner * gauss_pdf(z), axis=(-2, -1))
+
+
+def mean_of_pieces(sigma: Any, knots: Any, changes: Any, mu: Any, v: Any) -> Any:
+    """E sigma(mu + v G) for the changes c_j of slope at the knots t_j, without a cancellation of size v.
+
+    Narrow v:  sigma(mu) + v sum_j c_j psi(|mu - t_j|/v),  psi(z) = phi(z) - z Phi(-z).
+    Wide v:    a line plus (sum_j c_j) h(mu) - sum_j c_j int_0^t_j Phi((mu - u)/v) du,  h the mean of one hinge
+    at 0; the integrand is flat over the knots, and nothing is left of h where sigma is bounded.
+    """
+    widest = max(abs(t) for t in knots)
+    narrow = v <= 4 * widest
+    m, w = mu[narrow], np.maximum(v[narrow], TINY)
+    value = np.empty(mu.shape)
+    part = sigma(m)
+    for t, c in zip(knots, changes, strict=True):
+        with np.errstate(over="ignore"):
+            far = np.minimum(np.abs(m - t) / w, FAR)
+        part = part + c * w * (gauss_pdf(far) - far * gauss_cdf(-far))
+    value[narrow] = part
+    m, w = mu[~narrow], v[~narrow]
+    first = np.asarray(knots[0], dtype=float)
+    slope = sigma(first) - sigma(first - 1.0)
+    part = sigma(first) - slope * first + slope * m
+    total = sum(changes)
+    if abs(total) > 1e-12 * max(abs(c) for c in changes):  # else 0, but for rounding
+        part = part + total * (m * gauss_cdf(m / w) + w * gauss_pdf(m / w))
+    node, weight = special.roots_legendre(12)
+    for t, c in zip(knots, changes, strict=True):
+        u = 0.5 * t * (1 + node)
+        part = part - c * 0.5 * t * (gauss_cdf((m[..., None] - u) / w[..., None]) @ weight)
+    value[~narrow] = part
+    return value
+
+
 def spherical_moment(k: Any, d: float) -> Any:
     """m_k(d) = E[S^k] = 1 3 ... (k-1) / (d (d+2) ... (d+k-2)) for even k >= 0; k (K,) -> (K,)."""
-    if math.isinf(d):
-        return np.where(np.asarray(k) == 0, 1.0, 0.0)
-    k = np.asarray(k, dtype=float)
-    log = special.gammaln((k + 1) / 2) + special.gammaln(d / 2) - special.gammaln((d + k) / 2)
-    return np.exp(log) / math.sqrt(math.pi)
+    even = np.arange(2, int(np.max(k)) + 2, 2)
+    moments = np.concatenate([[1.0], np.cumprod((even - 1) / (d + even - 2))])
+    return moments[np.asarray(k) // 2]
 
 
 def chi_support(d: int) -> tuple[float, float]:
@@ -498,9 +600,10 @@ def chi_support(d: int) -> tuple[float, float]:
 
 
 def chi_density(d: int, radius: Any) -> Any:
-    """Density of chi_d."""
-    log = (d - 1) * np.log(radius) - 0.5 * radius**2 - (d / 2 - 1) * math.log(2) - math.lgamma(d / 2)
-    return np.exp(log)
+    """Density of chi_d, about its mode sqrt(d), where large terms cancel before they are rounded."""
+    u = radius / math.sqrt(d) - 1
+    log = (d - 1) * np.log1p(u) - d * u * (1 + 0.5 * u)
+    return np.exp(log - stirling(d / 2)) / math.sqrt(math.pi)
 
 
 @lru_cache(maxsize=64)
