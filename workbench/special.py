@@ -11,6 +11,7 @@ from typing import Any
 
 import mpmath as mp
 import sympy as sp
+from sympy.core.function import ArgumentIndexError
 
 from workbench.quadrature import integrate, panels
 
@@ -34,12 +35,12 @@ class NamedFunction(sp.Function):
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         if argindex != len(self.args):
-            raise sp.ArgumentIndexError(self, argindex)
+            raise ArgumentIndexError(self, argindex)
         return self.slope()
 
     def slope(self) -> sp.Expr:
         """Derivative in the last argument."""
-        raise sp.ArgumentIndexError(self, len(self.args))
+        raise ArgumentIndexError(self, len(self.args))
 
     @staticmethod
     def mp_value(*args: Any) -> Any:
@@ -267,7 +268,7 @@ class ModelFunction(NamedFunction):
 
     def slope(self) -> sp.Expr:
         if self.prime is None:
-            raise sp.ArgumentIndexError(self, len(self.args))
+            raise ArgumentIndexError(self, len(self.args))
         return self.prime(*self.args)
 
 
