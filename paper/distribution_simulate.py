@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,6 +133,4 @@ def metrics(
 
 
 def _versions(trajectory: Trajectory) -> Any:
-    import json
-
     return json.loads(trajectory.data.attrs["versions"])

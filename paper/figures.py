@@ -42,6 +42,7 @@ class Figure:
         store(simulation.trajectories, folder / "data.nc")
         _write(folder / "metrics.json", json.dumps(simulation.metrics, indent=2) + "\n")
         self.draw(simulation.trajectories, simulation.metrics, folder)
+        (folder / "partial.nc").unlink(missing_ok=True)  # of an earlier run that failed
         return dict(simulation.metrics)
 
 

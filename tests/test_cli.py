@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers import sgd
+from solvers import particles, sgd
 from workbench import cli
 from workbench.errors import NumericalFailure
 from workbench.trajectory import Trajectory
@@ -170,9 +170,11 @@ def test_impossible_sgd_runs_are_refused(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("length", [251, 300])
-def test_names_that_no_file_can_have_are_refused_before_any_work(capsys, tmp_path, length):
+def test_names_that_no_file_can_have_are_refused_before_any_work(capsys, tmp_path, monkeypatch, length):
+    started = []
+    monkeypatch.setattr(particles, "solve", lambda *_: started.append(True))
     code, _, err = run(capsys, *PARTICLES, "--out", tmp_path / ("x" * length))
-    assert code == 2 and "name" in message(err)
+    assert code == 2 and "name" in message(err) and not started
 
 
 def test_a_setting_given_twice_is_refused(capsys, tmp_path):

@@ -21,9 +21,9 @@ from typing import Any
 import click
 
 from workbench import __version__
-from workbench.checks import whole_number as require_whole_number
+from workbench.checks import whole_number
 from workbench.errors import BadInput, CertificateFailure, NumericalFailure
-from workbench.settings import one_of, read_problem, split_settings
+from workbench.settings import one_of, read_problem, read_whole_number, split_settings
 
 METHODS = {  # method -> (module, its config)
     "particles": ("solvers.particles", "ParticlesConfig"),
@@ -182,15 +182,13 @@ def reproduce(
     figure: tuple[str, ...], scale: str, convention: str, seed: str, out: Path, overwrite: bool, as_json: bool
 ) -> dict[str, Any]:
     """Reproduce one or more FIGUREs: simulate, draw, and write data and metrics beside the picture."""
-    from workbench.settings import whole_number
-
     paper = _figures()
     for name in figure:
         one_of("figure", name, paper.FIGURES)
     one_of("scale", scale, paper.SCALES)
     one_of("convention", convention, paper.CONVENTIONS)
-    seed_number = whole_number("seed", seed)
-    require_whole_number("seed", seed_number, 0, 2**63 - 1)
+    seed_number = read_whole_number("seed", seed)
+    whole_number("seed", seed_number, 0, 2**63 - 1)
     for name in figure:
         folder = out / name
         if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):

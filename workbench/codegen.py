@@ -19,7 +19,7 @@ from types import ModuleType
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
-from workbench import numerics
+from workbench import __version__, numerics
 from workbench.derivation import Derivation, derive
 from workbench.models import Model
 from workbench.module_certificates import certify_module
@@ -97,27 +97,19 @@ def _print(expr: sp.Expr) -> str:
 
 def _scale_function(expr: sp.Expr, scale: sp.Symbol, name: str, expand_scale: bool) -> str:
     """Body of a function of one scale: the ratios t/scale first, then the expression in them."""
-    ratios: dict[sp.Rational, sp.Symbol] = {}
-    replaced: dict[sp.Expr, sp.Expr] = {}
+    calls = sorted(expr.atoms(NamedFunction), key=str)
+    shifts = {call: call.args[-1] * scale for call in calls}  # the argument is t/scale, or 0
+    knots = sorted({abs(t) for t in shifts.values() if t.is_Rational and t != 0})
+    ratios = {knot: sp.Symbol(f"t{i}_over_{name}") for i, knot in enumerate(knots)}
     origin = sp.Symbol("origin")  # 0 as an array: a value at a constant has to live where the scale lives
-    for call in sorted(expr.atoms(NamedFunction), key=str):
-        argument = call.args[-1]
-        if argument == 0:
-            replaced[call] = call.func(*call.args[:-1], origin, evaluate=False)
-        knot = sp.Abs(argument * scale)
-        if knot.is_Rational and knot != 0:
-            ratios.setdefault(knot, sp.Symbol("?"))
-            replaced[call] = call
-    for i, knot in enumerate(sorted(ratios)):
-        ratios[knot] = sp.Symbol(f"t{i}_over_{name}")
-    for call in [call for call in replaced if call.args[-1] != 0]:
-        argument = call.args[-1]
-        sign = 1 if (argument * scale).is_positive else -1
-        # built unevaluated: the symbol has no sign, and parity was already used on the number
-        symbol = ratios[sp.Abs(argument * scale)]
-        replaced[call] = call.func(*call.args[:-1], sign * symbol, evaluate=False)
+    replaced = {
+        # unevaluated: the symbols have no sign, and parity was already used on the numbers
+        call: call.func(*call.args[:-1], sp.sign(t) * ratios[abs(t)] if t else origin, evaluate=False)
+        for call, t in shifts.items()
+        if t.is_Rational
+    }
     lines = [f"xp, _ = namespace({name})"]
-    lines += [f"{symbol} = ratio({_print(knot)}, {name})" for knot, symbol in sorted(ratios.items())]
+    lines += [f"{symbol} = ratio({_print(knot)}, {name})" for knot, symbol in ratios.items()]
     result = expr.xreplace(replaced)
     if origin in result.free_symbols:
         lines.append("origin = xp.zeros(())")
@@ -170,7 +162,7 @@ def generate(derivation: Derivation, script: str = "") -> str:
     source = {
         "script": script or "workbench.build",
         "sympy": sp.__version__,
-        "workbench": _version(),
+        "workbench": __version__,
         "sha256": digest,
     }
     lines = "".join(f"    {key!r}: {value!r},\n" for key, value in source.items())
@@ -203,12 +195,6 @@ def load(text: str, name: str) -> ModuleType:
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     exec(compile(text, filename, "exec"), module.__dict__)
     return module
-
-
-def _version() -> str:
-    from workbench import __version__
-
-    return __version__
 
 
 def _tuple(numbers: list[float]) -> str:

@@ -23,7 +23,7 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     raise BadInput(f"unknown {kind} {name!r}: {hint}choose from {', '.join(known)}")
 
 
-def number(name: str, text: str) -> float:
+def read_number(name: str, text: str) -> float:
     """A number, ``inf`` included; never nan."""
     try:
         value = float(text)
@@ -38,7 +38,7 @@ def number(name: str, text: str) -> float:
     return value
 
 
-def whole_number(name: str, text: str) -> int:
+def read_whole_number(name: str, text: str) -> int:
     """A whole number; ``1e3`` is one."""
     try:
         value = float(text)
@@ -49,7 +49,7 @@ def whole_number(name: str, text: str) -> int:
     return int(text) if text.lstrip("+-").isdigit() else int(value)
 
 
-def yes_or_no(name: str, text: str) -> bool:
+def read_yes_or_no(name: str, text: str) -> bool:
     """true or false."""
     values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.lower() not in values:
@@ -57,26 +57,26 @@ def yes_or_no(name: str, text: str) -> bool:
     return values[text.lower()]
 
 
-def times(name: str, text: str) -> tuple[float, ...]:
+def read_times(name: str, text: str) -> tuple[float, ...]:
     """Times separated by commas."""
-    return tuple(number(name, part) for part in text.split(","))
+    return tuple(read_number(name, part) for part in text.split(","))
 
 
 # What every method understands, besides the parameters of the model: name -> reader.
 _PROBLEM: dict[str, Callable[[str, str], Any]] = {
-    "kappa": number,
-    "lam": number,
-    "beta": number,
-    "xi_exponent": number,
-    "t_end": number,
-    "snapshots": times,
-    "tolerance": number,
+    "kappa": read_number,
+    "lam": read_number,
+    "beta": read_number,
+    "xi_exponent": read_number,
+    "t_end": read_number,
+    "snapshots": read_times,
+    "tolerance": read_number,
 }
 _READERS: dict[str, Callable[[str, str], Any]] = {
-    "int": whole_number,
-    "float": number,
-    "bool": yes_or_no,
-    "float | None": number,
+    "int": read_whole_number,
+    "float": read_number,
+    "bool": read_yes_or_no,
+    "float | None": read_number,
 }
 # The symbols of the papers, for the names that differ in code.
 _ALIASES = {"N": "units", "J": "atoms", "eps": "epsilon"}
@@ -115,7 +115,7 @@ def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) 
         return _PROBLEM[name](name, settings[name]) if name in settings else default
 
     parameters: dict[str, Any] = {
-        name: number(name, settings[name]) if name in settings else _DEFAULTS[name]
+        name: read_number(name, settings[name]) if name in settings else _DEFAULTS[name]
         for name in module.PARAMETERS
     }
     if "tolerance" in settings:

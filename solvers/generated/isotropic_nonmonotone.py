@@ -27,13 +27,12 @@ from scipy import special
 
 NAME = "isotropic_nonmonotone"
 COORDINATES = ("r",)
-DOMAIN = ((0.0, math.inf),)
 PARAMETERS = ("d", "tau_plus", "tau_minus")
 SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "15b92102ce9542d548044d596ea2f7f8a1a36bc1fd8ada58a0868d852b54f461",
+    "sha256": "fbdf4546b4255895f25feda17be5ed28f4f4cd5ed1fc6ff4af17d4dc5efeb523",
 }
 
 KNOTS = (0.0, 0.5, 1.5)

@@ -27,13 +27,12 @@ from scipy import special
 
 NAME = "isotropic_truncated_relu"
 COORDINATES = ("r",)
-DOMAIN = ((0.0, math.inf),)
 PARAMETERS = ("d", "tau_plus", "tau_minus")
 SOURCE = {
     "script": "derivations/isotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "585cb314dc6ba541f6e02721ce42d85b023cbff3a88baf497b212ac276299a4b",
+    "sha256": "a1dc22369d826a873886cd3e5bda17f99025eb3c11d53915585bfed35f56334f",
 }
 
 KNOTS = (0.5, 1.5)
