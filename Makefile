@@ -30,7 +30,7 @@ help:
 	@echo 'make env      build .venv, nothing else'
 	@echo 'make test     run the tests            (ARGS=…, WORKERS=$(WORKERS))'
 	@echo 'make lint     check style and types'
-	@echo 'make derive   run every derivation; each writes its module in solvers/generated'
+	@echo 'make derive   run every derivation; models write their module in solvers/generated'
 	@echo 'make figures  derive, solve, draw      (SCALE=smoke|desk|paper, now $(SCALE))'
 	@echo 'make bench    run the benchmarks; each prints its table'
 	@echo 'make clean    remove .venv, figures and caches'

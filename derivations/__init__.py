@@ -1,1 +1,1 @@
-"""Narrative scripts, one per model: run one to derive its model and write its module."""
+"""Narrative scripts: one per model, which derives it and writes its module, and one for the limit itself."""

@@ -59,7 +59,7 @@ def population_risk(module: ModuleType, W: Array, p: Mapping[str, Any]) -> float
     Parameters
     ----------
     module
-        a generated module of an isotropic model, with ``data_law``, ``hermite`` and ``U_pair``.
+        a generated module of an isotropic model, with ``data_law``, ``a`` and ``U_pair``.
     W
         weights, shape (N, d), one unit a row.
     p
@@ -126,10 +126,10 @@ def _series(module: ModuleType, r: Array, law: Any, p: Mapping[str, Any]) -> _Se
     # With |cos| <= COSINE_CUT the remainder after `orders` terms is at most
     # COSINE_CUT^orders ||sigma||_i ||sigma||_j, so the table always reaches the tolerance.
     orders = math.ceil(math.log(SERIES_TOLERANCE) / math.log(COSINE_CUT)) + 1
-    norm_squared = module.U_pair(r, r, np.ones_like(r), p)
+    norm_squared = module.U_pair(r[:, None], r[:, None], np.ones((len(r), 1)), p)
     terms = np.empty((orders + 1, len(r), len(law) + 1))
-    for column, (_, probability, ((_, std),)) in enumerate(law):
-        a = module.hermite(std * r, orders)
+    for column, (_, probability, ((_, std, _),)) in enumerate(law):
+        a = module.a(orders, std * r)
         terms[:, :, column] = math.sqrt(probability) * a.T
     used = np.cumsum(np.sum(terms[:-1, :, :-1] ** 2, axis=2), axis=0)
     terms[0, :, -1] = np.sqrt(norm_squared)
@@ -153,7 +153,9 @@ def _off_diagonal_sum(
         near = np.nonzero((np.abs(cosine) > COSINE_CUT) & (weight > 0))
         if len(near[0]) > 0:
             i, j = near
-            total += 2.0 * float(np.sum(module.U_pair(r[start + i], r[start + j], cosine[near], p)))
+            total += 2.0 * float(
+                np.sum(module.U_pair(r[start + i, None], r[start + j, None], cosine[near][:, None], p))
+            )
             weight[near] = 0.0
         total += _series_sum(cosine, weight, series, rows, columns)
         start = stop

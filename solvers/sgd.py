@@ -118,16 +118,21 @@ def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.ran
 def draw_samples(rng: np.random.Generator, law: Sequence[Any], count: int) -> tuple[Array, Array]:
     """``count`` samples of the data law: x (count, d) and labels y (count,).
 
-    ``law`` is ``module.data_law(p)``: classes (y, P(y), blocks), x | y ~ N(0, std^2 I_n) on each block
-    (n, std) of consecutive coordinates.  The samples are consecutive in the stream of ``rng`` only for
+    ``law`` is ``module.data_law(p)``: classes (y, P(y), blocks), x | y ~ N(mean, std^2 I_n) on each block
+    (n, std, mean) of consecutive coordinates.  The samples are consecutive in the stream of ``rng`` only for
     one fixed ``count``: draw whole chunks of ``CHUNK``.
     """
     labels = np.array([y for y, _, _ in law], dtype=float)
     cumulative = np.cumsum([probability for _, probability, _ in law])
     # searchsorted on all but the last edge: rounding of the sum can not lead beyond the last class.
     drawn = np.searchsorted(cumulative[:-1], rng.random(count), side="right")
-    std = np.array([np.concatenate([np.full(int(n), s) for n, s in blocks]) for _, _, blocks in law])
-    return std[drawn] * rng.standard_normal((count, std.shape[1])), labels[drawn]
+    mean, std = (
+        np.array(
+            [np.concatenate([np.full(int(block[0]), block[i]) for block in blocks]) for _, _, blocks in law]
+        )
+        for i in (2, 1)
+    )
+    return mean[drawn] + std[drawn] * rng.standard_normal((count, std.shape[1])), labels[drawn]
 
 
 def step_sizes(problem: Problem, epsilon: float, first: int, count: int) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tests.built import module_of
+from tests.built import module_of, uncertified
+from workbench import Erf, Model, ReLU, Tanh, anisotropic_gaussians, isotropic_gaussians, truncated_relu
+from workbench.codegen import generate, load
 
 
 def unwrap(value: Any) -> Any:
@@ -82,8 +85,8 @@ def _operator(name: str) -> Any:
     return call
 
 
-_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul")
-for _name in (*_BINARY, *(f"r{b}" for b in _BINARY), "neg", "abs", "lt", "le", "gt", "ge"):
+_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or")
+for _name in (*_BINARY, *(f"r{b}" for b in _BINARY), "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne"):
     setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
 DeviceArray.__module__ = "cupy"
 
@@ -133,6 +136,46 @@ def test_results_live_where_the_input_lives(device: Any, name: str, d: float) ->
         assert np.array_equal(value.held, getattr(module, f)(host, host, p)), f
 
 
+GENERAL: dict[str, tuple[Model, dict[str, float]]] = {
+    "affine": (isotropic_gaussians(ReLU(), unit="affine"), {}),
+    "shifted": (isotropic_gaussians(truncated_relu(), means="opposite"), {"mu": 1.5}),
+    "blocks": (anisotropic_gaussians(ReLU(), unit="affine"), {"s0": 2}),
+    "all": (anisotropic_gaussians(truncated_relu(), unit="affine", means="opposite"), {"s0": 20, "mu": 0.5}),
+    "erf": (isotropic_gaussians(Erf(), unit="affine"), {}),
+    "tanh": (isotropic_gaussians(Tanh()), {}),
+}
+
+
+# d = 4 takes the chi route, at once for one block without a mean
+@pytest.mark.parametrize(("kind", "d"), [*((kind, 40) for kind in GENERAL), ("affine", 4), ("shifted", 4)])
+def test_every_kind_of_model_on_the_device(device: Any, kind: str, d: int) -> None:
+    model, more = GENERAL[kind]
+    module = general_module(kind)
+    p = {"d": d, "tau_plus": 1.3, "tau_minus": 0.7, "tolerance": 1e-2, **more}
+    host = np.array([[0.5, -0.3, 0.7, 1.1, 0.4], [1.0, 0.2, -0.4, 0.0, 2.0], [-2.0, 1.0, 0.1, 3.0, 0.0]])
+    host = host[:, [0, 1, 2, 3, 4] if kind == "all" else slice(5 - len(model.coordinates), None)]
+    x = device.asarray(host)
+    for f in ("V", "grad_V", "features", "grad_features"):
+        value = getattr(module, f)(x, p)
+        assert isinstance(value, DeviceArray), f
+        assert np.array_equal(value.held, getattr(module, f)(host, p)), f
+    for value, same in (
+        (module.U(x, x, p), module.U(host, host, p)),
+        (
+            module.U_pair(x, x, device.asarray(np.full(module.BLOCKS, 0.3)), p),
+            module.U_pair(host, host, np.full(module.BLOCKS, 0.3), p),
+        ),
+    ):
+        assert isinstance(value, DeviceArray)
+        assert np.array_equal(value.held, same)
+
+
+@cache
+def general_module(kind: str) -> ModuleType:
+    """The module of one of ``GENERAL``."""
+    return load(generate(uncertified(GENERAL[kind][0])), kind)
+
+
 @pytest.mark.parametrize("name", ["truncated_relu", "nonmonotone", "five", "relu"])
 def test_activation_and_pairs_on_the_device(device: Any, name: str) -> None:
     module, z = module_of(name), np.linspace(-3, 3, 21)
@@ -141,8 +184,16 @@ def test_activation_and_pairs_on_the_device(device: Any, name: str) -> None:
         value = getattr(module, f)(*(device.asarray(v) for v in arguments))
         assert isinstance(value, DeviceArray), f
         assert np.array_equal(value.held, getattr(module, f)(*arguments)), f
-    value = module.hermite(device.asarray(s), 6)
-    assert np.array_equal(value.held, module.hermite(s, 6))
+    for table in (module.a, module.alpha):
+        for order in (0, 6):
+            value = table(order, device.asarray(s))
+            assert isinstance(value, DeviceArray)
+            assert np.array_equal(value.held, table(order, s))
+    x, x2, cosines = s[:, None], s[::-1, None], rho[:, None]
+    p = {"d": 40, "tau_plus": 1.3, "tau_minus": 0.7}
+    value = module.U_pair(*map(device.asarray, (x, x2, cosines)), p)
+    assert isinstance(value, DeviceArray)
+    assert np.array_equal(value.held, module.U_pair(x, x2, cosines, p))
 
 
 def test_the_stand_in_refuses_what_cupy_refuses(device: Any) -> None:

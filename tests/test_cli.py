@@ -59,6 +59,31 @@ def test_derive_json_carries_certificates(capsys):
     assert all(c["deviation"] <= c["tolerance"] for c in certificates)
 
 
+@pytest.mark.parametrize(
+    ("form", "marks"),
+    [
+        ("text", ("Dissipation identity", "<= 0e+00", "sqrt(2 s/β) g")),
+        ("latex", (r"\paragraph{Dissipation identity}", r"\begin{tabular}{lllll}")),
+        ("html", ("<h2>Dissipation identity</h2>", "<th>consistent</th>")),
+    ],
+)
+def test_derive_prints_the_limit(capsys, form, marks):
+    code, out, _ = run(capsys, "derive", "limit", "--format", form)
+    assert code == 0 and all(mark in out for mark in marks) and not out.endswith("\n\n")
+    code, out, _ = run(capsys, "derive", "limit", "--format", form, "--json")
+    assert len(out.splitlines()) == 1 and marks[0] in json.loads(out)["derivation"]
+    certificates = json.loads(out)["certificates"]
+    assert len(certificates) > 8 and all(c["deviation"] == 0 for c in certificates)
+
+
+def test_the_limit_is_no_model(capsys):
+    assert "limit" not in cli.model_names() and "limit" not in run(capsys, "models")[1]
+    code, _, err = run(capsys, "derive", "limitt")
+    assert code == 2 and "did you mean limit?" in message(err) and MODEL in message(err)
+    code, _, err = run(capsys, "solve", "limit", "--method", "sgd", "--out", "unused.nc")
+    assert code == 2 and "unknown model 'limit'" in message(err)
+
+
 @pytest.mark.parametrize("method", ["particles", "fokker-planck", "sgd"])
 def test_solve_writes_a_trajectory_and_says_its_risk(capsys, tmp_path, method):
     out_file = tmp_path / "deep" / "run.nc"

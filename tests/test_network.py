@@ -84,12 +84,17 @@ def make_module() -> ModuleType:
 
     def data_law(p: Mapping[str, Any]) -> Any:
         return (
-            (1.0, 0.5, ((p["d"], p["tau_plus"]),)),
-            (-1.0, 0.5, ((p["d"], p["tau_minus"]),)),
+            (1.0, 0.5, ((p["d"], p["tau_plus"], 0.0),)),
+            (-1.0, 0.5, ((p["d"], p["tau_minus"], 0.0),)),
         )
 
-    def U_pair(r: Array, r2: Array, cosine: Array, p: Mapping[str, Any]) -> Array:
-        r, r2, cosine = (np.atleast_1d(v) for v in np.broadcast_arrays(r, r2, cosine))
+    def a(order: int, s: Array) -> Array:
+        return hermite(s, order)
+
+    def U_pair(x: Array, x2: Array, cosines: Array, p: Mapping[str, Any]) -> Array:
+        """Points (M, 1) and cosines (M, 1), one for the only block."""
+        assert np.ndim(x) == np.ndim(x2) == np.ndim(cosines) == 2
+        r, r2, cosine = (np.asarray(v)[:, 0] for v in (x, x2, cosines))
         plus = pair(p["tau_plus"] * r, p["tau_plus"] * r2, cosine)
         return 0.5 * plus + 0.5 * pair(p["tau_minus"] * r, p["tau_minus"] * r2, cosine)
 
@@ -99,7 +104,7 @@ def make_module() -> ModuleType:
 
     module = ModuleType("oracle_truncated_relu")
     names = {"NAME": "oracle_truncated_relu", "COORDINATES": ("r",), "data_law": data_law}
-    vars(module).update(names, hermite=hermite, U_pair=U_pair, V=V, sigma=sigma)
+    vars(module).update(names, a=a, U_pair=U_pair, V=V, sigma=sigma)
     return module
 
 
@@ -140,7 +145,7 @@ def double_loop(W: Array, p: Mapping[str, Any]) -> float:
             first.append(r[i])
             second.append(r[j])
             cosines.append(1.0 if i == j else max(-1.0, min(1.0, cosine)))
-    U = MODULE.U_pair(np.array(first), np.array(second), np.array(cosines), p)
+    U = MODULE.U_pair(*(np.array(v)[:, None] for v in (first, second, cosines)), p)
     V = MODULE.V(np.array(r)[:, None], p)
     return 1.0 + 2.0 * float(sum(V)) / len(W) + float(sum(U)) / len(W) ** 2
 
@@ -184,7 +189,8 @@ def test_matches_the_double_loop(
 
 def test_the_series_stops_within_its_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     W, p = special_weights(40), parameters(40)
-    norms = np.sqrt(MODULE.U_pair(*(2 * (np.linalg.norm(W, axis=1),)), np.ones(len(W)), p))
+    x = np.linalg.norm(W, axis=1, keepdims=True)
+    norms = np.sqrt(MODULE.U_pair(x, x, np.ones_like(x), p))
     exact = double_loop(W, p)
     errors = []
     for tolerance in (1e-2, 1e-4, 1e-6):
@@ -199,12 +205,12 @@ def test_random_units_in_high_dimension_need_few_orders() -> None:
     """At d = 320 the cosines are about 0.06: coefficients from order 24 on are not looked at."""
     short = make_module()
 
-    def cut(s: Array, order: int) -> Array:
+    def cut(order: int, s: Array) -> Array:
         a = hermite(s, order)
         a[:, 24:] = math.nan
         return a
 
-    vars(short).update(hermite=cut)
+    vars(short).update(a=cut)
     W = np.random.default_rng(1).standard_normal((60, 320)) / math.sqrt(320)
     assert population_risk(short, W, parameters(320)) == population_risk(MODULE, W, parameters(320))
 
@@ -250,7 +256,10 @@ def test_other_structures_are_refused() -> None:
     two_blocks = make_module()
 
     def data_law(p: Mapping[str, Any]) -> Any:
-        return ((1.0, 0.5, ((2, 1.8), (1, 1.0))), (-1.0, 0.5, ((2, 0.2), (1, 1.0))))
+        return (
+            (1.0, 0.5, ((2, 1.8, 0.0), (1, 1.0, 0.0))),
+            (-1.0, 0.5, ((2, 0.2, 0.0), (1, 1.0, 0.0))),
+        )
 
     vars(two_blocks).update(data_law=data_law, COORDINATES=("r1", "r2"))
     with pytest.raises(BadInput, match=r"\('r1', 'r2'\).*isotropic"):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import sympy as sp
 from scipy import integrate, stats
 
+from workbench.errors import BadInput
 from workbench.free_energy import beta, density, lam, ridged, t, xi
-from workbench.notation import r
+from workbench.notation import b, d, r, s0
 from workbench.orbits import (
     Coordinate,
+    check_adjoint,
     effective_potential,
     reduced_generator,
     reduced_right_hand_side,
@@ -116,3 +119,53 @@ def test_law_of_simulated_weights() -> None:
     # a step of size s widens the variance by 1 + lam s; 40,000 draws see 1.6/sqrt(40000) at the 1 % level
     statistic = stats.kstest(np.linalg.norm(w, axis=1), lambda x: np.interp(x, grid, law)).statistic
     assert statistic < ridge * s + 1.63 / math.sqrt(40_000)
+
+
+R1, R2 = sp.symbols("r_1 r_2", positive=True)
+
+
+@pytest.mark.parametrize("dimension", [d, s0, d - s0, d - 1, s0 - 1, d - s0 - 1, 1, 7])
+def test_dimensions_of_the_blocks_of_a_model(dimension: Any) -> None:
+    """Integers whose sign SymPy cannot decide are dimensions as well."""
+    coordinate = Coordinate(R2, dimension)
+    assert coordinate.dimension == dimension
+    assert sp.expand(coordinate.jacobian_power - dimension + 1) == 0
+    assert sp.expand(R2 * coordinate.entropy_slope - dimension + 1) == 0
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        *(0, -1, 2.5, sp.Rational(5, 2), sp.oo, math.inf, math.nan),
+        *(-d, -s0 - 1, d / 2, d - sp.Rational(1, 2)),
+        *(sp.Symbol("n"), sp.Symbol("n", real=True), sp.Symbol("n", positive=True), sp.Symbol("n") - s0),
+    ],
+)
+def test_what_is_no_dimension_is_refused(dimension: Any) -> None:
+    with pytest.raises(BadInput, match=r"dimension .* of the block of r_2 must be a positive integer"):
+        Coordinate(R2, dimension)
+
+
+def test_two_blocks_whose_dimensions_are_symbols() -> None:
+    """The weak form for b flat and blocks of s0 and d - s0, written out by hand; and its adjoint."""
+    coordinates = (Coordinate(b), Coordinate(R1, s0), Coordinate(R2, d - s0))
+    check_adjoint(coordinates)
+    x = (b, R1, R2)
+    potential = sp.cos(b * R1) + R2**2 * b + R1 * R2
+    psi_lam = ridged(potential, x)
+    f = sp.sin(b) * R1**3 + sp.exp(-R2) * b**2
+    derived = reduced_generator(f, psi_lam, coordinates)
+    drift = -sum((sp.diff(potential, u) + lam * u) * sp.diff(f, u) for u in x)
+    spread = sum(sp.diff(f, u, 2) for u in x)
+    spread += (s0 - 1) / R1 * sp.diff(f, R1) + (d - s0 - 1) / R2 * sp.diff(f, R2)
+    difference = derived - 2 * xi * (drift + spread / beta)
+    for values in ((0.3, 0.7, 1.9, 7, 3), (-1.1, 2.3, 0.4, 40, 12)):
+        at = dict(zip((b, R1, R2, d, s0), values, strict=True))
+        number = difference.subs(xi, 1).subs({**at, lam: 0.3, beta: 2.5, t: 1}).doit()
+        # rounding of terms of size 100
+        assert abs(float(number)) < 1e-11
+    gibbs = sp.exp(-beta * effective_potential(psi_lam, coordinates))
+    by_hand = sp.exp(-beta * psi_lam) * R1 ** (s0 - 1) * R2 ** (d - s0 - 1)
+    ratio = sp.log(gibbs / by_hand).subs({lam: 0.3, beta: 2.5})
+    for values in ((0.3, 0.7, 1.9, 7, 3), (-1.1, 2.3, 0.4, 9, 4)):
+        assert abs(float(ratio.subs(dict(zip((b, R1, R2, d, s0), values, strict=True))))) < 1e-12

@@ -35,11 +35,11 @@ def make_module(slope: float) -> ModuleType:
 
     def data_law(p: Mapping[str, Any]) -> Any:
         return (
-            (1.0, 0.5, ((p["d"], p["tau_plus"]),)),
-            (-1.0, 0.5, ((p["d"], p["tau_minus"]),)),
+            (1.0, 0.5, ((p["d"], p["tau_plus"], 0.0),)),
+            (-1.0, 0.5, ((p["d"], p["tau_minus"], 0.0),)),
         )
 
-    def hermite(s: Array, order: int) -> Array:
+    def hermite(order: int, s: Array) -> Array:
         """a_0 = s phi(0), a_1 = s/2, a_k = s phi(0) h_{k-2}(0) / sqrt(k (k - 1)), times the slope."""
         h = [1.0, 0.0]
         for n in range(1, order):
@@ -50,9 +50,10 @@ def make_module(slope: float) -> ModuleType:
     def scale(p: Mapping[str, Any]) -> float:
         return 0.5 * slope**2 * (p["tau_plus"] ** 2 + p["tau_minus"] ** 2)
 
-    def U_pair(r: Array, r2: Array, cosine: Array, p: Mapping[str, Any]) -> Array:
+    def U_pair(x: Array, x2: Array, cosines: Array, p: Mapping[str, Any]) -> Array:
+        r, r2, cosine = x[..., 0], x2[..., 0], cosines[..., 0]
         angle = np.arccos(cosine)
-        return scale(p) * r * r2 / (2 * math.pi) * (np.sin(angle) + (math.pi - angle) * np.asarray(cosine))
+        return scale(p) * r * r2 / (2 * math.pi) * (np.sin(angle) + (math.pi - angle) * cosine)
 
     def weights(p: Mapping[str, Any]) -> Array:
         """Orbit average of the kernel above over the angle, whose density is sin^(d-2)."""
@@ -72,7 +73,7 @@ def make_module(slope: float) -> ModuleType:
         V=lambda x, p: -0.5 * slope * (p["tau_plus"] - p["tau_minus"]) * density * x[..., 0],
         features=lambda x, p: x,
         data_law=data_law,
-        hermite=hermite,
+        a=hermite,
         U_pair=U_pair,
         weights=weights,
     )
@@ -246,13 +247,16 @@ def test_the_increments_are_independent_standard_normals() -> None:
 
 
 def test_samples_follow_the_law() -> None:
-    law = ((2.0, 0.3, ((2, 1.8), (1, 0.5))), (-1.0, 0.7, ((2, 0.2), (1, 3.0))))
+    law = (
+        (2.0, 0.3, ((1, 1.8, 1.5), (1, 1.8, 0.0), (1, 0.5, -4.0))),
+        (-1.0, 0.7, ((2, 0.2, 0.7), (1, 3.0, 0.0))),
+    )
     n = 100_000
     x, y = draw_samples(np.random.default_rng(0), law, n)
     assert abs(np.mean(y == 2.0) - 0.3) < 4 * math.sqrt(0.21 / n)
     assert set(np.unique(y)) == {2.0, -1.0}
-    for label, std in ((2.0, [1.8, 1.8, 0.5]), (-1.0, [0.2, 0.2, 3.0])):
-        part = x[y == label] / std
+    for label, std, mean in ((2.0, [1.8, 1.8, 0.5], [1.5, 0, -4]), (-1.0, [0.2, 0.2, 3.0], [0.7, 0.7, 0])):
+        part = (x[y == label] - mean) / std
         bound = 4 / math.sqrt(len(part))
         # Relative standard error sqrt(2/n) of a variance, 1/sqrt(n) of a correlation.
         deviation = np.abs(part.T @ part / len(part) - np.eye(3))

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mpmath as mp
 import sympy as sp
 
 from workbench.errors import BadInput
+
+if TYPE_CHECKING:
+    from workbench.calculus.atoms import Function
 
 
 def exact(value: Any, name: str) -> sp.Rational:
@@ -103,6 +106,28 @@ class PiecewiseLinear:
         ):
             object.__setattr__(self, field, value)
 
+    @classmethod
+    def from_function(cls, function: Function, name: str = "piecewise_linear") -> PiecewiseLinear | None:
+        """The same function, None where it is none: curved, jumping, without a knot, irrational or out of scale."""
+        knots = function.knots()
+        for a, c in function.atoms:
+            bare = a.rate == a.curvature == a.frequency == 0 and not a.gates
+            jump = a.step and a.power == 0
+            if not bare or jump or a.power > 1 or not (c.is_Rational and a.centre.is_Rational):
+                return None
+        if function.leftovers or not knots:
+            return None
+
+        def derivative(x: sp.Rational, order: int) -> sp.Rational:
+            terms = ((a, c) for a, c in function.atoms if a.step * (x - a.centre) >= 0 and a.power >= order)
+            return sum((c * (x - a.centre) ** (a.power - order) for a, c in terms), start=sp.S.Zero)
+
+        left, right = (derivative(x, 1) for x in (knots[0] - 1, knots[-1] + 1))
+        try:
+            return cls(knots, [derivative(x, 0) for x in knots], left, right, name)
+        except BadInput:
+            return None  # knots too close or numbers too large: a formula has no such limits
+
     @property
     def slopes(self) -> tuple[sp.Rational, ...]:
         """Slopes of the m + 1 pieces, from left to right."""
@@ -123,6 +148,38 @@ class PiecewiseLinear:
         changes = (b - a for a, b in zip(self.slopes, self.slopes[1:], strict=False))
         return tuple((c, t) for c, t in zip(changes, self.knots, strict=True) if c != 0)
 
+    @property
+    def kinks(self) -> tuple[sp.Rational, ...]:
+        """Where sigma' jumps, by another name: what every activation calls these places."""
+        return self.knots
+
+    @property
+    def bends(self) -> tuple[tuple[float, float], ...]:
+        """(place, width) of stretches where sigma is curved: none."""
+        return ()
+
+    @property
+    def wave(self) -> float:
+        """The highest frequency of sigma."""
+        return 0.0
+
+    @property
+    def rate(self) -> float:
+        """The exponential rate at which sigma grows."""
+        return 0.0
+
+    @property
+    def function(self) -> Function:
+        """sigma in the canonical form of the calculus."""
+        from workbench.calculus.parser import parse  # it imports this module
+
+        return parse(self, sp.Symbol("t", real=True))
+
+    @property
+    def slope_function(self) -> Function:
+        """sigma' in the same form."""
+        return self.function.derivative()
+
     def expression(self, t: sp.Expr) -> sp.Expr:
         """sigma(t) piece by piece, from knots and values."""
         lines = [self.values[0] + self.left_slope * (t - self.knots[0])]
@@ -132,6 +189,11 @@ class PiecewiseLinear:
         ]
         pieces = [(line, t < knot) for line, knot in zip(lines, self.knots, strict=False)]
         return sp.Piecewise(*pieces, (lines[-1], True))
+
+    def slope_expression(self, t: sp.Expr) -> sp.Expr:
+        """sigma'(t) piece by piece; at a knot, the slope to the right."""
+        pieces = [(slope, t < knot) for slope, knot in zip(self.slopes, self.knots, strict=False)]
+        return sp.Piecewise(*pieces, (self.slopes[-1], True))
 
     def mp_value(self, t: Any) -> Any:
         """sigma(t) at mpmath's working precision, by direct look-up (shares no code with ``hinges``)."""
@@ -159,6 +221,21 @@ def _mp_pieces(sigma: PiecewiseLinear, precision: int) -> tuple[list[Any], list[
 def ReLU() -> PiecewiseLinear:
     """max(t, 0)."""
     return PiecewiseLinear([0], [0], left_slope=0, right_slope=1, name="relu")
+
+
+def LeakyReLU(slope: Any) -> PiecewiseLinear:
+    """t for t >= 0, slope t for t < 0."""
+    return PiecewiseLinear([0], [0], left_slope=exact(slope, "slope"), right_slope=1, name="leaky_relu")
+
+
+def HardTanh() -> PiecewiseLinear:
+    """t cut off at -1 and 1."""
+    return PiecewiseLinear([-1, 1], [-1, 1], name="hard_tanh")
+
+
+def AbsoluteValue() -> PiecewiseLinear:
+    """|t|."""
+    return PiecewiseLinear([0], [0], left_slope=-1, right_slope=1, name="absolute_value")
 
 
 def truncated_relu() -> PiecewiseLinear:

@@ -84,18 +84,25 @@ def figures(as_json: bool) -> dict[str, Any]:
 @click.option("--format", "form", default="text", show_default=True, help="text, latex or html.")
 @json_option
 def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
-    """Derive MODEL and print the steps with their certificates."""
-    one_of("model", model, model_names())
+    """Derive MODEL and print the steps with their certificates; MODEL `limit` is the mean-field limit itself."""
+    one_of("model", model, [*model_names(), "limit"])
     one_of("format", form, ("text", "latex", "html"))
+    from workbench import kramers_moyal, render
+    from workbench.certificates import Certificate
     from workbench.derivation import derive as derive_model
     from workbench.module_certificates import certify_module
 
-    derivation = derive_model(import_module(f"derivations.{model}").MODEL)
-    rendered = getattr(derivation, form)()
-    code = certify_module(generated_module(model), derivation)
+    code: tuple[Certificate, ...] = ()
+    if model == "limit":  # no module is generated from it, so there is no code to certify
+        steps, rendered = kramers_moyal.derive_limit(), getattr(kramers_moyal, form)()
+    else:
+        derivation = derive_model(import_module(f"derivations.{model}").MODEL)
+        steps, rendered = derivation.steps, getattr(derivation, form)()
+        code = certify_module(generated_module(model), derivation)
     if not as_json:
         click.echo(rendered, nl=False)
-        click.echo("\n".join(f"   {c.line()}" for c in code) if form == "text" else "", nl=form == "text")
+        for certificate in code if form == "text" else ():
+            click.echo(f"   {certificate.line()}")
     certificates = [
         {
             "claim": c.claim,
@@ -104,7 +111,7 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
             "tolerance": c.tolerance,
             "points": c.points,
         }
-        for c in (*derivation.certificates, *code)
+        for c in (*render.certificates(steps), *code)
     ]
     return {"model": model, "format": form, "derivation": rendered, "certificates": certificates}
 

@@ -8,8 +8,8 @@ for every hash seed at a given SymPy version.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import linecache
+from collections.abc import Iterable
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -17,147 +17,77 @@ from string import Template
 from types import ModuleType
 
 import sympy as sp
-from sympy.printing.pycode import PythonCodePrinter
 
 from workbench import __version__, numerics
+from workbench.activation_code import sigma_code, sigma_prime_code
+from workbench.activations import PiecewiseLinear
+from workbench.closed_forms import ClosedForms, closed_forms
+from workbench.code_printer import ScaleFunction, bodies, code, scale_function, sphere_function
 from workbench.derivation import Derivation, derive
 from workbench.models import Model
-from workbench.module_certificates import certify_module
-from workbench.notation import CODE_NAMES, c, k, s
-from workbench.special import NamedFunction
+from workbench.module_certificates import certify_module, untrusted
+from workbench.notation import s
 
-_NUMERICS = (
-    numerics.namespace,
-    numerics.on_host,
-    numerics.root,
-    numerics.ratio,
-    numerics.gauss_pdf,
-    numerics.gauss_pdf_delta,
-    numerics.gauss_cdf,
-    numerics.gauss_cdf_delta,
-    numerics.hermite_function,
-    numerics.hermite_function_delta,
-    numerics.sphere_moment,
-    numerics.sphere_moment_delta,
-    numerics._sphere_moment_at_zero,
-    numerics.stirling,
-    numerics.sphere_tail,
-    numerics.bvn_survival,
-    numerics._bvn_survival,
-    numerics.hinge_pair,
-    numerics.pair_quadrature,
-    numerics.mean_of_pieces,
-    numerics.spherical_moment,
-    numerics.chi_support,
-    numerics.chi_density,
-    numerics.chi_rule,
-    numerics.chi_pair_average,
-)
+PARTS = ("q", "alpha", "pair")
+CLOSED, NUMERIC = "closed form", "quadrature"
 
 
-class ModulePrinter(PythonCodePrinter):
-    """Prints expressions in named functions; numbers as the nearest float64, roots of integers by name."""
+def generate(derivation: Derivation, script: str = "", numeric: tuple[str, ...] = ()) -> str:
+    """The text of the generated module.
 
-    def _print_Function(self, expr: sp.Function) -> str:
-        assert isinstance(expr, NamedFunction), f"{expr} has no body in workbench.numerics"
-        return f"{type(expr).__name__}({', '.join(self._print(a) for a in expr.args)})"
-
-    def _print_Symbol(self, expr: sp.Symbol) -> str:
-        return CODE_NAMES.get(expr.name, expr.name)
-
-    def _print_Rational(self, expr: sp.Rational) -> str:
-        return repr(float(expr))
-
-    def _print_Float(self, expr: sp.Float) -> str:
-        return repr(float(expr))
-
-    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
-        if expr.exp == sp.Rational(1, 2):
-            return f"root(xp, {self._print(expr.base)})"
-        if expr.exp == -sp.Rational(1, 2):
-            return f"1/root(xp, {self._print(expr.base)})"
-        return str(super()._print_Pow(expr, rational=rational))
-
-
-def _print(expr: sp.Expr) -> str:
-    """Code of one expression; irrational constants become float64 first."""
-
-    def numeric(e: sp.Expr) -> sp.Expr:
-        if e.is_number and not e.is_Rational and not e.has(NamedFunction):
-            return sp.N(e, 17)
-        if isinstance(e, sp.Mul):
-            constants = [x for x in e.args if x.is_number and not x.has(NamedFunction)]
-            if any(not c.is_Rational for c in constants):
-                rest = [numeric(x) for x in e.args if x not in constants]
-                return sp.Mul(sp.N(sp.Mul(*constants), 17), *rest)
-        return e.func(*(numeric(x) for x in e.args)) if e.args else e
-
-    return str(ModulePrinter({"fully_qualified_modules": False}).doprint(numeric(expr)))
-
-
-def _scale_function(expr: sp.Expr, scale: sp.Symbol, name: str, expand_scale: bool) -> str:
-    """Body of a function of one scale: the ratios t/scale first, then the expression in them."""
-    calls = sorted(expr.atoms(NamedFunction), key=str)
-    shifts = {call: call.args[-1] * scale for call in calls}  # the argument is t/scale, or 0
-    knots = sorted({abs(t) for t in shifts.values() if t.is_Rational and t != 0})
-    ratios = {knot: sp.Symbol(f"t{i}_over_{name}") for i, knot in enumerate(knots)}
-    origin = sp.Symbol("origin")  # 0 as an array: a value at a constant has to live where the scale lives
-    replaced = {
-        # unevaluated: the symbols have no sign, and parity was already used on the numbers
-        call: call.func(*call.args[:-1], sp.sign(t) * ratios[abs(t)] if t else origin, evaluate=False)
-        for call, t in shifts.items()
-        if t.is_Rational
+    Parameters
+    ----------
+    script
+        what wrote it, when there is a script.
+    numeric
+        those of ``PARTS`` that take a quadrature although they have a closed form.
+    """
+    model = derivation.model
+    closed = closed_forms(model, in_code=True)
+    sigma = model.activation
+    closed_part = {
+        "q": closed.q is not None,
+        "alpha": closed.general is not None,
+        "pair": closed.pair is not None,
     }
-    lines = [f"xp, _ = namespace({name})"]
-    lines += [f"{symbol} = ratio({_print(knot)}, {name})" for knot, symbol in ratios.items()]
-    result = expr.xreplace(replaced)
-    if origin in result.free_symbols:
-        lines.append("origin = xp.zeros(())")
-    axis = "[..., None]" if expand_scale else ""
-    if scale in result.free_symbols:
-        lines.append(f"{name} = xp.clip({name}, TINY, HUGE){axis}")
-    code = _print(result)
-    if expand_scale and k not in result.free_symbols:
-        code += f" + xp.zeros((*xp.shape({name}), len(k)))"  # the same for every k
-    elif not result.free_symbols & {scale, *ratios.values()}:
-        code += f" + xp.zeros_like({name}, dtype=float){axis}"  # a constant still has the shape of the scale
-    lines.append(f"return {code}")
-    return "\n".join("    " + line for line in lines)
-
-
-def generate(derivation: Derivation, script: str = "") -> str:
-    """The text of the generated module; ``script`` is what wrote it, when there is a script."""
-    defs, sigma = derivation.definitions, derivation.model.activation
-    knots = [float(t) for t in sigma.knots]
-    slopes = [float(x) for x in sigma.slopes]
-    ends = [float(v) for v in sigma.values]
+    how = {part: CLOSED if closed_part[part] and part not in numeric else NUMERIC for part in PARTS}
     body = {
-        "name": derivation.model.name,
-        "title": f"Mean-field potentials of the model `{derivation.model.name}`.",
+        "name": model.name,
+        "title": f"Mean-field potentials of the model `{model.name}`.",
         "origin": f"by {script} from a certified derivation; `make derive` writes it anew, do not edit."
         if script
         else "in memory by workbench.build from a certified derivation.",
-        "sigma_words": _sigma_words(knots, ends, slopes),
-        "knots": _tuple(knots),
-        "changes": _tuple([b - a for a, b in pairwise(slopes)]),
+        "model_words": _model_words(model),
+        "sigma_words": _sigma_words(model),
+        **{f"{part}_words": words for part, words in how.items()},
+        "D": str(len(model.coordinates)),
+        "B": str(len(model.blocks)),
+        "coordinate_words": ", ".join(f"x[..., {i}] = {name}" for i, name in enumerate(model.coordinates)),
+        "example": _example(model),
+        "coordinates": _tuple(map(repr, model.coordinates)),
+        "parameters": _tuple(map(repr, model.parameters)),
+        "affine": str(model.affine),
+        "shifted": str(model.shifted),
+        "blocks": str(len(model.blocks)),
+        "constants": _constants(model),
+        "kinks": _tuple(repr(float(t)) for t in sigma.kinks),
+        "bends": _tuple(f"({float(t)!r}, {float(width)!r})" for t, width in sigma.bends),
+        "wave": repr(float(sigma.wave)),
         "TINY": repr(numerics.TINY),
         "HUGE": repr(numerics.HUGE),
         "FAR": repr(numerics.FAR),
-        "sigma": _sigma_code(knots, ends, slopes),
-        "sigma_prime": f'xp.asarray({slopes!r})[xp.searchsorted(xp.asarray(KNOTS), z, side="right")]',
-        "q": _scale_function(defs["q"], s, "s", False),
-        "q_prime": _scale_function(defs["q_prime"], s, "s", False),
-        "a_one": _scale_function(defs["a_one"], s, "s", False),
-        "a": _scale_function(defs["a"], s, "s", True),
-        "a_prime": _scale_function(defs["a_prime"], s, "s", True),
-        "g": _scale_function(defs["g"], c, "c", False),
-        "g_prime": _scale_function(defs["g_prime"], c, "c", False),
-        "V": _print(derivation.V),
-        "grad_V": _print(derivation.grad_V),
-        "pair": _print(defs["pair"]),
-        "numerics": "\n\n".join(inspect.getsource(f) for f in _NUMERICS).rstrip(),
+        "sigma": sigma_code(sigma),
+        "sigma_prime": sigma_prime_code(sigma),
+        "b_is_zero": "" if model.sphere_has_offset else "; b is 0 in this model",
+        "q": _q(closed, how),
+        "alpha": _alpha(closed, how),
+        "g": _g(closed),
+        "pair": _pair(closed, how, sigma),
+        "data_law": _data_law(model),
     }
-    template = Template(resources.files("workbench").joinpath("templates/isotropic.txt").read_text("utf-8"))
+    template = Template(resources.files("workbench").joinpath("templates/gaussians.txt").read_text("utf-8"))
+    draft = template.substitute(body, source="{}", numerics="")
+    body["numerics"] = bodies(draft)
     digest = hashlib.sha256(template.safe_substitute(body).encode()).hexdigest()
     source = {
         "script": script or "workbench.build",
@@ -170,10 +100,138 @@ def generate(derivation: Derivation, script: str = "") -> str:
     return template.substitute(body) + "\n"
 
 
+def _q(closed: ClosedForms, how: dict[str, str]) -> str:
+    if how["q"] == CLOSED:
+        return scale_function(closed.q)
+    return "    return gaussian_coefficients(sigma, KINKS, BENDS, WAVE, 0, s, b)[..., 0]"
+
+
+def _alpha(closed: ClosedForms, how: dict[str, str]) -> str:
+    if how["alpha"] == CLOSED:
+        assert closed.low is not None and closed.general is not None
+        return ScaleFunction(s).table(closed.low, closed.general)
+    return "    return gaussian_coefficients(sigma_prime, KINKS, BENDS, WAVE, order, s, b)"
+
+
+def _g(closed: ClosedForms) -> str:
+    if closed.g is not None:
+        return sphere_function(closed.g, closed.g_scale, closed.g_offset)
+    return """    value, _ = sphere_average(sigma, KINKS, BENDS, WAVE, n, c, b)
+    by_offset, by_scale = sphere_average(sigma_prime, KINKS, BENDS, WAVE, n, c, b)
+    return value, by_scale, by_offset"""
+
+
+def _pair(closed: ClosedForms, how: dict[str, str], sigma: object) -> str:
+    if how["pair"] == NUMERIC:
+        return '''def pair_on_host(s: Any, s2: Any, rho: Any, b: Any, b2: Any) -> Any:
+    """`pair_kernel` of NumPy arrays, by a nested quadrature."""
+    return pair_average(sigma, KINKS, BENDS, WAVE, s, s2, rho, b, b2)'''
+    formula = (
+        f"""    xp, _ = namespace(s)
+    s, s2, b, b2 = (xp.clip(x, -HUGE**0.25, HUGE**0.25) for x in (s, s2, b, b2))
+    return {code(closed.pair)}"""
+        if not isinstance(sigma, PiecewiseLinear)
+        else f"    return {code(closed.pair)}"
+    )
+    if not isinstance(sigma, PiecewiseLinear):
+        return f'''def pair_on_host(s: Any, s2: Any, rho: Any, b: Any, b2: Any) -> Any:
+    """`pair_kernel` of NumPy arrays, in closed form."""
+    s, s2, rho, b, b2 = np.broadcast_arrays(s, s2, rho, b, b2)
+{formula} + np.zeros(s.shape)'''
+    return f'''def pair_on_host(s: Any, s2: Any, rho: Any, b: Any, b2: Any) -> Any:
+    """`pair_kernel` of NumPy arrays: in closed form, and by quadrature where that would lose ten digits."""
+    s, s2, rho, b, b2 = np.broadcast_arrays(s, s2, rho, b, b2)
+    steepness = max(TINY, sum(abs(c) for c in SLOPE_CHANGES) ** 2)
+    # products of scales and offsets enter the closed form, and leave their rounding behind
+    reach, reach2 = (np.minimum(x + np.abs(y), HUGE) for x, y in ((s, b), (s2, b2)))
+    large = reach > LARGE_PAIR / steepness / np.maximum(reach2, TINY)
+    value = np.empty(s.shape)
+    value[~large] = pair_closed_form(*(x[~large] for x in (s, s2, rho, b, b2)))
+    wide = np.flatnonzero(large)
+    for part in np.array_split(wide, max(1, len(wide) // 256)):
+        picked = (np.clip(x.reshape(-1)[part], -HUGE, HUGE) for x in (s, s2, rho, b, b2))
+        value.reshape(-1)[part] = pair_quadrature(sigma, KNOTS, SLOPE_CHANGES, *picked)
+    return value
+
+
+def pair_closed_form(s: Any, s2: Any, rho: Any, b: Any, b2: Any) -> Any:
+    """E sigma(b + s X) sigma(b2 + s2 Y) through hinge pairs; rounding grows like 1e-16 s s2 times slopes."""
+{formula}'''
+
+
+def _constants(model: Model) -> str:
+    sigma = model.activation
+    if not isinstance(sigma, PiecewiseLinear):
+        return ""
+    changes = (repr(float(right) - float(left)) for left, right in pairwise(sigma.slopes))
+    return (
+        f"KNOTS = {_tuple(repr(float(t)) for t in sigma.knots)}  # of the piecewise-linear sigma\n"
+        f"SLOPE_CHANGES = {_tuple(changes)}  # at the knots\n"
+        "LARGE_PAIR = 1e6  # of scale scale' (sum |slope changes|)^2, above which the closed form of a pair is given up"
+    )
+
+
+def _data_law(model: Model) -> str:
+    """The lines of ``data_law`` after the parameters are read."""
+    lines = []
+    if model.data == "anisotropic":
+        lines.append('s0 = known["s0"]')
+        lines.append("rest = math.inf if d == math.inf else d - s0")
+    if model.shifted:
+        lines.append('mu = known["mu"]')
+    informative = "s0" if model.data == "anisotropic" else "d"
+    classes = []
+    for sign, tau in ((1.0, "tau_plus"), (-1.0, "tau_minus")):
+        blocks = [f"({informative}{' - 1' if model.shifted else ''}, {tau}, 0.0)"]
+        if model.shifted:
+            blocks.insert(0, f"(1, {tau}, {'' if sign > 0 else '-'}mu)")
+        if model.data == "anisotropic":
+            blocks.append("(rest, 1.0, 0.0)")
+        classes.append(f"({sign!r}, 0.5, {_tuple(blocks)})")
+    lines.append(f"return {_tuple(classes)}")
+    return "\n".join("    " + line for line in lines)
+
+
+def _model_words(model: Model) -> str:
+    mean = "y mu" if model.shifted else "0"
+    covariance = "tau_y^2 I_d" if model.data == "isotropic" else "diag(tau_y^2 I_s0, I_(d - s0))"
+    unit = "a sigma(<w, x> + b)" if model.affine else "sigma(<w, x>)"
+    return f"y = +1 or -1 with probability 1/2, x | y ~ N({mean}, {covariance}); units sigma_* = {unit}."
+
+
+def _example(model: Model) -> str:
+    values = {"d": 40, "s0": 20, "mu": 1.0, "tau_plus": 1.8, "tau_minus": 0.2}
+    inside = ", ".join(f'"{name}": {values[name]}' for name in model.parameters)
+    return "{" + inside + "}"
+
+
+def _sigma_words(model: Model) -> str:
+    sigma = model.activation
+    if not isinstance(sigma, PiecewiseLinear):
+        return f"{sigma.name}: {sp.sstr(sigma.formula)}"
+    points = ", ".join(
+        f"({float(t):g}, {float(v):g})" for t, v in zip(sigma.knots, sigma.values, strict=True)
+    )
+    left, right = float(sigma.left_slope), float(sigma.right_slope)
+    return f"linear between ({points}) [knot, value]; slope {left:g} to the left, {right:g} to the right"
+
+
+def _tuple(items: Iterable[str]) -> str:
+    items = list(items)
+    return "(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")"
+
+
+def trusted_parts(derivation: Derivation) -> tuple[str, ...]:
+    """The parts whose closed form, in float64, misses its certificate and gives way to a quadrature."""
+    if isinstance(derivation.model.activation, PiecewiseLinear):
+        return ()  # built to hold at every scale: a miss is an error
+    return untrusted(load(generate(derivation), derivation.model.name), derivation)
+
+
 def write_module(derivation: Derivation) -> str:
     """Certify and write ``solvers/generated/NAME.py`` of this checkout; return that relative path."""
     relative = f"solvers/generated/{derivation.model.name}.py"
-    text = generate(derivation, f"derivations/{derivation.model.name}.py")
+    text = generate(derivation, f"derivations/{derivation.model.name}.py", trusted_parts(derivation))
     certify_module(load(text, derivation.model.name), derivation)
     (Path(__file__).parents[1] / relative).write_text(text, encoding="utf-8")
     return relative
@@ -182,7 +240,7 @@ def write_module(derivation: Derivation) -> str:
 def build(model: Model) -> ModuleType:
     """Derive ``model``, generate its module, load it and certify it: same protocol as a generated file."""
     derivation = derive(model)
-    module = load(generate(derivation), model.name)
+    module = load(generate(derivation, numeric=trusted_parts(derivation)), model.name)
     certify_module(module, derivation)
     return module
 
@@ -195,21 +253,3 @@ def load(text: str, name: str) -> ModuleType:
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     exec(compile(text, filename, "exec"), module.__dict__)
     return module
-
-
-def _tuple(numbers: list[float]) -> str:
-    return "(" + ", ".join(map(repr, numbers)) + ("," if len(numbers) == 1 else "") + ")"
-
-
-def _sigma_code(knots: list[float], values: list[float], slopes: list[float]) -> str:
-    code = f"xp.interp(z, xp.asarray(KNOTS), xp.asarray({values!r}))"
-    if slopes[0]:
-        code += f" + {slopes[0]!r} * xp.minimum(z - {knots[0]!r}, 0.0)"
-    if slopes[-1]:
-        code += f" + {slopes[-1]!r} * xp.maximum(z - {knots[-1]!r}, 0.0)"
-    return code
-
-
-def _sigma_words(knots: list[float], values: list[float], slopes: list[float]) -> str:
-    points = ", ".join(f"({t:g}, {v:g})" for t, v in zip(knots, values, strict=True))
-    return f"linear between ({points}) [knot, value]; slope {slopes[0]:g} to the left, {slopes[-1]:g} to the right"

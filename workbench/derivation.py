@@ -2,27 +2,31 @@
 
 Input: a ``Model``.  Output: an immutable ``Derivation``, every step with its rule and, where it states a
 number, a certificate.  ``derive`` is the table of contents: the steps are in ``potential_steps``,
-``kernel_steps`` and ``equation_steps``, the rules in ``gaussian`` and ``orbits``, the oracles in
+``kernel_steps`` and ``equation_steps``, the formulas in ``closed_forms`` and ``orbits``, the oracles in
 ``certificates``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 
 import sympy as sp
 
 from workbench import render
 from workbench.certificates import Certificate
+from workbench.closed_forms import ClosedForms, closed_forms
 from workbench.equation_steps import equation_steps, functional_steps
+from workbench.evaluators import Evaluator
 from workbench.kernel_steps import orbit_steps, pair_steps
 from workbench.models import Model
-from workbench.notation import r, tau_minus, tau_plus
-from workbench.potential_steps import activation_steps, coefficient_steps, definitions, projection_steps
-from workbench.special import q
+from workbench.potential_steps import (
+    activation_steps,
+    mean_steps,
+    potential,
+    potential_steps,
+    projection_steps,
+)
 from workbench.steps import Step
 
 
@@ -34,17 +38,17 @@ class Derivation:
     ----------
     model, steps
         the input, and the steps in reading order.
-    definitions
-        closed forms by name: q, q_prime, a_one, a, a_prime, g, g_prime, pair (in s, c, k, d, s2, rho).
+    closed
+        the closed forms of q, alpha_k, g_n and the pair kernel, None where there is none.
     V, grad_V
-        in r, tau_plus, tau_minus, through q and q_prime.
+        in the coordinates and parameters, through q and alpha; grad_V has one entry a coordinate.
     """
 
     model: Model
     steps: tuple[Step, ...]
-    definitions: Mapping[str, sp.Expr]
+    closed: ClosedForms
     V: sp.Expr
-    grad_V: sp.Expr
+    grad_V: tuple[sp.Expr, ...]
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -79,16 +83,17 @@ def derive(model: Model) -> Derivation:
         when a formula disagrees with the quadrature of its defining integral, or an identity between
         symbols leaves a remainder.
     """
-    closed = definitions(model)
-    V = -q(tau_plus * r) / 2 + q(tau_minus * r) / 2
-    grad_V = sp.diff(V, r)
+    closed, values = closed_forms(model), Evaluator(model)
+    V = potential(model)
+    grad_V = tuple(sp.diff(V, x) for x in model.symbols)
     steps = (
         *activation_steps(model),
-        *projection_steps(model, closed, V, grad_V),
-        *coefficient_steps(model, closed),
-        *pair_steps(model, closed),
-        *orbit_steps(model, closed),
+        *projection_steps(model),
+        *mean_steps(model, closed, values),
+        *potential_steps(model, values, V, grad_V),
+        *pair_steps(model, closed, values),
+        *orbit_steps(model, closed, values),
         *functional_steps(),
-        *equation_steps(),
+        *equation_steps(model),
     )
-    return Derivation(model, steps, MappingProxyType(closed), V, grad_V)
+    return Derivation(model, steps, closed, V, grad_V)

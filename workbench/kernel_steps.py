@@ -1,177 +1,413 @@
-"""From the Hermite coefficients to U: two units at a fixed angle, then the average over directions."""
+"""From the Hermite coefficients to U: two units at fixed angles, then the average over rotations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import mpmath as mp
 import sympy as sp
 
-from workbench.certificates import (
-    SCALE_GRID,
-    Certificate,
-    certify,
-    orbit_integral,
-    pair_integral,
-    sphere_integral,
-    sphere_slope_integral,
-)
+from workbench import notation
+from workbench.activations import PiecewiseLinear
+from workbench.certificates import Certificate, Oracle, certify, normalised_hermite
+from workbench.closed_forms import ClosedForms
+from workbench.evaluators import Evaluator
 from workbench.models import Model
-from workbench.notation import c, corr, d, k, r, r2, s, s2, tau_minus, tau_plus
-from workbench.special import a, g, mp_function, mp_sphere_density, q
-from workbench.steps import Step, in_closed_form
+from workbench.notation import b, b2, c, corr, k, n, s, s2
+from workbench.potential_steps import TAUS, offsets, scale_arguments
+from workbench.special import a, g, mp_function, mp_sphere_density
+from workbench.steps import Step
+
+R, S = sp.symbols("R S")
+E = sp.Function("E")
+moment_of = sp.Function("m_k")
+MANY_KNOTS = 6  # a nested quadrature costs the square of the number of knots
 
 
-def pair_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
-    """Two units at a fixed angle: Mehler's series and the closed form."""
-    sigma = model.activation
-    pair = in_closed_form(closed["pair"], {q: closed["q"]})
-    points = [
-        (mp.mpf("0.4"), mp.mpf("1.7"), mp.mpf("0.6")),
-        (mp.mpf("2.5"), mp.mpf("1.1"), mp.mpf("-0.9")),
-        (mp.mpf("0.9"), mp.mpf("0.9"), mp.mpf("0.99")),
-    ]
-    certificate = certify(
-        "pair kernel at a fixed angle",
-        "E sigma(X) sigma(X'), nested quadrature",
-        mp_function(pair, s, s2, corr),
-        lambda u, v, rho: pair_integral(sigma, u, v, rho),
-        # a pair costs the square of the number of knots
-        points if len(sigma.knots) <= 6 else points[1:2],
-    )
+def pair_steps(model: Model, closed: ClosedForms, values: Evaluator) -> tuple[Step, ...]:
+    """Two units at fixed angles: the correlation they see, Mehler's series and the closed form."""
     X, X2 = sp.symbols("X X'")
-    E, sigma_of = sp.Function("E"), sp.Function("sigma")
-    product = E(sigma_of(X) * sigma_of(X2))
-    return (
-        Step(
-            "Two units at a fixed angle",
-            r"Mehler's formula; $X = \langle w, x \rangle$, $X' = \langle w', x \rangle$ of scales $s, s'$, "
-            r"$\rho$ the cosine of their angle",
-            sp.Eq(product, sp.Sum(corr**k * a(k, s) * a(k, s2), (k, 0, sp.oo)), evaluate=False),
+    sigma = sp.Function("sigma")
+    product = E(sigma(X) * sigma(X2))
+    first, second = scale_arguments(model), (s2, b2) if model.has_offset else (s2,)
+    by = (
+        r"hinge pairs through Owen's T: $H(t, s, t', s', \rho) = E (s X - t)_+ (s' Y - t')_+$"
+        if isinstance(model.activation, PiecewiseLinear)
+        else "; ".join(rule.name for rule in closed.rules)
+    )
+    mehler = Step(
+        "Two units at fixed angles",
+        rf"Mehler's formula; $X, X'$ Gaussian with deviations $s, s'$ and the correlation $\rho = {_correlation(model)}$",
+        sp.Eq(product, sp.Sum(corr**k * a(k, *first) * a(k, *second), (k, 0, sp.oo)), evaluate=False),
+        (_pair_certificate(model, values),) if closed.pair is None else (),
+        note=r"$c_i$ is the cosine of the angle of $w$ and $w'$ in block $i$, $p_i$ the share $\tau_i r_i/s$ of the block."
+        + (
+            ""
+            if closed.pair is not None
+            else " No closed form: the module takes a nested quadrature at a fixed angle."
         ),
-        Step(
-            "The same in closed form",
-            r"hinge pairs through Owen's T: $E (X - t)_+ (X' - t')_+ = H(t, s, t', s', \rho)$",
-            sp.Eq(product, closed["pair"], evaluate=False),
-            (certificate,),
-        ),
+    )
+    if closed.pair is None:
+        return (mehler,)
+    closed_form = Step(
+        "The same in closed form",
+        by,
+        sp.Eq(product, closed.pair, evaluate=False),
+        (_pair_certificate(model, values),),
+    )
+    return mehler, closed_form
+
+
+def _correlation(model: Model) -> str:
+    terms = [r"p_i p_i' c_i"] if len(model.blocks) == 1 else [r"\sum_i p_i p_i' c_i"]
+    if len(model.blocks) == 1 and not model.shifted:
+        return "c"
+    return " + ".join([r"p_m p_m'"] * model.shifted + terms)
+
+
+def _two_offsets(model: Model) -> tuple[Any, Any]:
+    """Of two units; not 0 where there is a choice, where a formula may be right by accident."""
+    first, second = offsets(model)[1:] if model.has_offset else 2 * offsets(model)
+    return first, second
+
+
+def _pair_certificate(model: Model, values: Evaluator) -> Certificate:
+    """The pair kernel against a nested quadrature, at a wide angle and for nearly parallel units."""
+    oracle = Oracle(model.activation)
+    end = 1 - mp.mpf(10) ** -6
+    shift, shift2 = _two_offsets(model)
+    points = [
+        (mp.mpf("0.4"), mp.mpf("1.7"), mp.mpf("-0.6"), shift, shift2),
+        (mp.mpf("0.9"), mp.mpf("0.8"), end, shift, shift),
+    ]
+    return certify(
+        "pair kernel at fixed angles",
+        "E sigma(X) sigma(X'), nested quadrature",
+        values.pair,
+        oracle.pair,
+        points if len(model.activation.kinks) <= MANY_KNOTS else points[:1],
     )
 
 
-def orbit_steps(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Step, ...]:
-    """The average over directions, by the Hermite route and by the chi route, and U."""
-    E, U, u, moment_of = (sp.Function(name) for name in ("E", "U", "u", "m_k"))
-    R = sp.Symbol("R")
+def orbit_steps(model: Model, closed: ClosedForms, values: Evaluator) -> tuple[Step, ...]:
+    """The average over rotations by the Hermite route and by the chi route; the features and U."""
     moment, certificate = _spherical_moment()
-    series = sp.Sum(moment_of(d) * a(k, s) * a(k, s2), (k, 0, sp.oo))
-    mean, slope = _sphere_certificates(model, closed)
     return (
         Step(
             "Orbit average",
-            r"$O(d)$ acts on directions: $\rho^k$ becomes $m_k(d) = E S^k$, $S$ a coordinate of a uniform unit vector",
-            sp.Eq(moment_of(d), moment, evaluate=False),
+            r"a block of dimension $n$ is rotated by $O(n)$: $c^k$ becomes $m_k(n) = E S^k$, "
+            r"$S$ a coordinate of a uniform unit vector",
+            sp.Eq(moment_of(n), moment, evaluate=False),
             (certificate,),
-            note=r"Even $k$; the odd moments vanish.  As $d \to \infty$ only $m_0 = 1$ stays: $u = q(s) q(s')$.",
+            note=r"Even $k$; the odd moments vanish.  As $n \to \infty$ only $m_0 = 1$ stays.",
         ),
-        Step(
-            "Finite-rank kernel, Hermite route",
-            r"orbit average term by term; the tail over $k > K$ is at most "
-            r"$m_{K+2}(d) \|\sigma\|_s \|\sigma\|_{s'}$, $\|\sigma\|_s^2 = E \sigma(sG)^2$",
-            sp.Eq(u(s, s2), series, evaluate=False),
-            (_series_certificate(model, closed, moment),),
-        ),
-        Step(
-            "Mean over a sphere",
-            r"hinge mean under the law of $S$: $E(cS - t)_+ = c M(d, t/c) - t P(S > t/c)$, $M(d, x) = E[S; S > x]$",
-            sp.Eq(g(d, c), closed["g"], evaluate=False),
-            (mean,),
-        ),
-        Step(
-            "Its derivative in c",
-            r"differentiation; $M' = -x p$, $p$ the density of $S$",
-            sp.Eq(sp.Derivative(g(d, c), c), closed["g_prime"], evaluate=False),
-            (slope,),
-        ),
-        Step(
-            "Finite-rank kernel, chi route",
-            r"given $R = |x|/\tau_y$ the two directions are independent; a quadrature over $R \sim \chi_d$",
-            sp.Eq(u(s, s2), E(g(d, s * R) * g(d, s2 * R)), evaluate=False),
-            note="The generated module takes the route with fewer features at the requested tolerance.",
-        ),
-        Step(
-            "Interaction kernel",
-            "average over the classes",
-            sp.Eq(
-                U(r, r2),
-                u(tau_plus * r, tau_plus * r2) / 2 + u(tau_minus * r, tau_minus * r2) / 2,
-                evaluate=False,
-            ),
-        ),
+        _series_step(model, values, moment),
+        _feature_step(model, values),
+        *_sphere_steps(model, closed),
+        _chi_step(model),
+        _kernel_step(model),
+    )
+
+
+def _series_step(model: Model, values: Evaluator, moment: sp.Expr) -> Step:
+    first, second = scale_arguments(model), (s2, b2) if model.has_offset else (s2,)
+    u, m = sp.Function("u"), moment_of
+    if len(model.blocks) == 1:
+        series = sp.Sum(m(n) * a(k, *first) * a(k, *second), (k, 0, sp.oo))
+        certificates = (_series_certificate(model, values, moment),)
+        left_out = r"$m_{K+2}(n) \|\sigma\| \|\sigma'\|$"
+    else:
+        j = sp.Symbol("j", integer=True, nonnegative=True)
+        p1, p2, q1, q2, n1, n2 = sp.symbols("p_1 p_2 p'_1 p'_2 n_1 n_2", positive=True)
+        m_j, m_rest = sp.Function("m_j"), sp.Function("m_{k-j}")
+        inner = sp.binomial(k, j) * m_j(n1) * m_rest(n2) * (p1 * q1) ** j * (p2 * q2) ** (k - j)
+        series = sp.Sum(a(k, *first) * a(k, *second) * sp.Sum(inner, (j, 0, k)), (k, 0, sp.oo))
+        certificates = (_binomial_certificate(moment),)
+        left_out = r"$\max m_j(n_1) m_{k-j}(n_2) \|\sigma\| \|\sigma'\|$ over the terms left out"
+    given = r" given the data's coordinate along $\mu$" if model.shifted else ""
+    return Step(
+        "Finite-rank kernel, Hermite route",
+        rf"orbit average term by term{given}; the rest is at most {left_out}, $\|\sigma\|^2 = E \sigma(b + s G)^2$",
+        sp.Eq(u(*first, *second), series, evaluate=False),
+        certificates,
     )
 
 
 def _spherical_moment() -> tuple[sp.Expr, Certificate]:
-    """m_k(d) = E S^k for even k, in gamma functions."""
-    moment = sp.gamma((k + 1) / 2) * sp.gamma(d / 2) / (sp.sqrt(sp.pi) * sp.gamma((d + k) / 2))
-    value = mp_function(moment, k, d)
+    """m_k(n) = E S^k for even k, in gamma functions."""
+    moment = sp.gamma((k + 1) / 2) * sp.gamma(n / 2) / (sp.sqrt(sp.pi) * sp.gamma((n + k) / 2))
+    value = mp_function(moment, k, n)
 
     def integral(order: Any, dimension: Any) -> Any:
-        # S = sin(angle), with density proportional to cos^(d-2)
+        if dimension == 1:
+            return mp.mpf(1)
+        # S = sin(angle), with density proportional to cos^(n-2)
         norm = mp_sphere_density(int(dimension), mp.mpf(0))
         edges = [-mp.pi / 2, 0, mp.pi / 2]
         return mp.quad(lambda x: norm * mp.sin(x) ** int(order) * mp.cos(x) ** (int(dimension) - 2), edges)
 
     certificate = certify(
-        "m_k(d), k = 2, 4, 10, d = 2, 3, 40",
+        "m_k(n), k = 2, 4, 10, n = 1, 2, 3, 40",
         "E S^k, quadrature over the sphere",
         lambda order, dimension: value(int(order), int(dimension)),
         integral,
-        [(mp.mpf(order), mp.mpf(dimension)) for order in (2, 4, 10) for dimension in (2, 3, 40)],
+        [(mp.mpf(order), mp.mpf(dimension)) for order in (2, 4, 10) for dimension in (1, 2, 3, 40)],
     )
     return moment, certificate
 
 
-def _series_certificate(model: Model, closed: Mapping[str, sp.Expr], moment: sp.Expr) -> Certificate:
-    """The orbit average of Mehler's series, summed to k = 60, at d = 40."""
-    mean, coefficient, factor = (
-        mp_function(closed["q"], s),
-        mp_function(closed["a"], k, s),
-        mp_function(moment, k, d),
-    )
+def _series_certificate(model: Model, values: Evaluator, moment: sp.Expr) -> Certificate:
+    """The orbit average of Mehler's series, summed to k = 60, at n = 40."""
+    oracle = Oracle(model.activation)
+    factor = mp_function(moment, k, n)
+    shift, shift2 = _two_offsets(model)
+    point = (mp.mpf(40), mp.mpf("1.44"), mp.mpf("2.34"), shift, shift2)
 
-    def series(dimension: Any, u: Any, v: Any) -> Any:
-        orders = range(2, 62, 2)
-        return mean(u) * mean(v) + mp.fsum(
-            factor(order, int(dimension)) * coefficient(order, u) * coefficient(order, v) for order in orders
+    def series(dimension: Any, u: Any, v: Any, at: Any, at2: Any) -> Any:
+        return mp.fsum(
+            factor(order, int(dimension)) * values.a(order, u, at) * values.a(order, v, at2)
+            for order in range(0, 62, 2)
         )
 
     return certify(
-        "sum_k m_k(d) a_k a_k, d = 40, k <= 60",
+        "sum_k m_k(n) a_k a_k, n = 40, k <= 60",
         "E_R E_x over independent directions, nested quadrature",
         series,
-        lambda dimension, u, v: orbit_integral(model.activation, int(dimension), u, v),
-        [(mp.mpf(40), mp.mpf("1.44"), mp.mpf("2.34"))],
+        lambda dimension, u, v, at, at2: oracle.orbit(int(dimension), u, v, at, at2),
+        [point],
     )
 
 
-def _sphere_certificates(model: Model, closed: Mapping[str, sp.Expr]) -> tuple[Certificate, Certificate]:
-    """g_d(c) and g_d'(c) at d = 2, 3, 40."""
-    grid = [(mp.mpf(dimension), scale) for dimension in (2, 3, 40) for scale in SCALE_GRID]
-    value, slope = mp_function(closed["g"], d, c), mp_function(closed["g_prime"], d, c)
+def _binomial_certificate(moment: sp.Expr) -> Certificate:
+    """E (x c_1 + y c_2)^k for independent cosines c_i of two blocks."""
+    factor = mp_function(moment, k, n)
+
+    def formula(order: Any, n1: Any, n2: Any, x: Any, y: Any) -> Any:
+        powers = range(0, int(order) + 1, 2)
+        return mp.fsum(
+            mp.binomial(order, i)
+            * factor(i, int(n1))
+            * factor(int(order) - i, int(n2))
+            * x**i
+            * y ** (order - i)
+            for i in powers
+        )
+
+    def integral(order: Any, n1: Any, n2: Any, x: Any, y: Any) -> Any:
+        def average(dimension: Any, f: Any) -> Any:
+            norm = mp_sphere_density(int(dimension), mp.mpf(0))
+            density = lambda u: norm * mp.cos(u) ** (int(dimension) - 2)  # noqa: E731
+            return mp.quad(lambda u: density(u) * f(mp.sin(u)), [-mp.pi / 2, mp.pi / 2], maxdegree=4)
+
+        return average(n1, lambda c1: average(n2, lambda c2: (x * c1 + y * c2) ** int(order)))
+
+    return certify(
+        "E (x c_1 + y c_2)^k, k = 2, 6",
+        "quadrature over both spheres",
+        formula,
+        integral,
+        [(mp.mpf(order), mp.mpf(3), mp.mpf(5), mp.mpf("0.6"), mp.mpf("-0.3")) for order in (2, 6)],
+    )
+
+
+def _feature_step(model: Model, values: Evaluator) -> Step:
+    """The features of the Hermite route, and their gradients."""
+    arguments = scale_arguments(model)
+    phi, j = sp.Function("phi"), sp.IndexedBase("j")
+    i = sp.Symbol("i", integer=True)
+    share = sp.IndexedBase("p")
+    output = notation.a if model.affine else sp.S.One
+    blocks = len(model.blocks)
+    shares = sp.S.One if blocks == 1 and not model.shifted else sp.Product(share[i] ** j[i], (i, 1, blocks))
+    return Step(
+        "Features",
+        r"$k = \sum_i j_i$, $j_i$ even; "
+        r"$\partial_{\tau_i r_i} \phi = a [\sqrt{k+1} \alpha_{k+1} p_i p^j + (j_i/\sqrt{k}) \alpha_{k-1} p^{j - e_i}]$"
+        if blocks > 1
+        else r"one block: $p = 1$, $j = k$",
+        sp.Eq(phi(*model.symbols), output * a(k, *arguments) * shares, evaluate=False),
+        _feature_certificates(model, values),
+        note=r"The terms of the gradient that grow like $1/s$ cancel." if blocks > 1 else "",
+    )
+
+
+def _feature_certificates(model: Model, values: Evaluator) -> tuple[Certificate, ...]:
+    """phi and its gradient in the radii of class +1 against quadrature, on orbits from 1e-6 to 1e3."""
+    oracle = Oracle(model.activation)
+    tau = mp.mpf(TAUS[+1].p) / TAUS[+1].q
+    indices = [(2,), (8,)] if len(model.blocks) == 1 else [(2, 0), (2, 4), (0, 6)]
+    stds = [tau] if len(model.blocks) == 1 else [tau, mp.mpf(1)]
+    scales = [scale for scale in oracle.scales() if scale <= oracle.limit() / 2]
+    grid = []
+    for place, radius in enumerate(scales):
+        radii = [radius] if len(stds) == 1 else [radius, scales[(3 * place + 4) % len(scales)]]
+        grid += [
+            (*map(mp.mpf, index), offsets(model)[place % len(offsets(model))], *radii) for index in indices
+        ]
+
+    def split(point: tuple[Any, ...]) -> tuple[list[int], Any, tuple[Any, ...]]:
+        return [int(x) for x in point[: len(stds)]], point[len(stds)], point[len(stds) + 1 :]
+
+    def derived(*point: Any) -> list[Any]:
+        j, offset, radii = split(point)
+        _, scale, shares = _projected(stds, radii)
+        order = sum(j)
+        slopes = []
+        for i, std in enumerate(stds):
+            lowered = [max(power - (place == i), 0) for place, power in enumerate(j)]
+            above = (
+                mp.sqrt(order + 1) * values.alpha(order + 1, scale, offset) * shares[i] * _monomial(shares, j)
+            )
+            below = (
+                j[i] / mp.sqrt(order) * values.alpha(order - 1, scale, offset) * _monomial(shares, lowered)
+            )
+            slopes.append(std * (above + below))
+        return [values.a(order, scale, offset) * _monomial(shares, j), *slopes]
+
+    def quadrature(*point: Any) -> list[Any]:
+        j, offset, radii = split(point)
+        value, _, by_radius = feature_integrals(oracle, j, offset, stds, radii)
+        return [value, *by_radius]
+
     return (
         certify(
-            "g_d(c), d = 2, 3, 40",
-            "E sigma(cS), quadrature over the sphere",
-            lambda dimension, scale: value(int(dimension), scale),
-            lambda dimension, scale: sphere_integral(model.activation, int(dimension), scale),
+            "phi and its gradient in the radii",
+            "E sigma h_k, E sigma' G h_k, quadrature",
+            derived,
+            quadrature,
             grid,
         ),
-        certify(
-            "g_d'(c), d = 2, 3, 40",
-            "E S sigma'(cS), quadrature over the sphere",
-            lambda dimension, scale: slope(int(dimension), scale),
-            lambda dimension, scale: sphere_slope_integral(model.activation, int(dimension), scale),
-            grid,
+    )
+
+
+def _projected(stds: list[Any], radii: tuple[Any, ...]) -> tuple[list[Any], Any, list[Any]]:
+    """Lengths tau_i r_i, their root sum of squares s, and the shares."""
+    lengths = [std * r for std, r in zip(stds, radii, strict=True)]
+    scale = mp.sqrt(mp.fsum(x * x for x in lengths))
+    return lengths, scale, [x / scale for x in lengths]
+
+
+def _monomial(shares: list[Any], j: list[int]) -> Any:
+    return mp.fprod(p**power for p, power in zip(shares, j, strict=True))
+
+
+def feature_integrals(
+    oracle: Oracle, j: list[int], offset: Any, stds: list[Any], radii: tuple[Any, ...]
+) -> tuple[Any, Any, list[Any]]:
+    """a_k prod share^j of the Hermite route, its derivative in b and those in the radii, by quadrature."""
+    _, scale, shares = _projected(stds, radii)
+    h = normalised_hermite(sum(j))
+    value = oracle.gaussian(scale, offset, False, h)
+    by_scale = oracle.gaussian(scale, offset, True, lambda z: z * h(z))
+    by_offset = oracle.gaussian(scale, offset, True, h)
+    by_radius = []
+    for i, std in enumerate(stds):
+        # d share_l/d length_i = (delta_il - share_l share_i)/scale, term by term
+        change = mp.mpf(0)
+        for place, power in enumerate(j):
+            if power:
+                others = [p - (q == place) for q, p in enumerate(j)]
+                inner = ((place == i) - shares[place] * shares[i]) / scale
+                change += power * inner * _monomial(shares, others)
+        by_radius.append(std * (by_scale * shares[i] * _monomial(shares, j) + value * change))
+    return value * _monomial(shares, j), by_offset * _monomial(shares, j), by_radius
+
+
+def _sphere_steps(model: Model, closed: ClosedForms) -> tuple[Step, ...]:
+    """The mean over a sphere, where it has a closed form."""
+    arguments = (c, b) if model.sphere_has_offset else (c,)
+    if closed.g is None:
+        sigma = sp.Function("sigma")
+        inside = (b if model.sphere_has_offset else 0) + c * S
+        return (
+            Step(
+                "Mean over a sphere",
+                r"$S$ a coordinate of a uniform unit vector of $R^n$; quadrature in the generated module",
+                sp.Eq(g(n, *arguments), E(sigma(inside)), evaluate=False),
+            ),
+        )
+    assert closed.g_scale is not None and closed.g_offset is not None
+    oracle = Oracle(model.activation)
+    grid = [
+        (mp.mpf(dimension), scale, offset)
+        for dimension in (1, 2, 3, 40)
+        for scale in oracle.scales()[::2]
+        for offset in offsets(model, on_sphere=True)
+    ]
+    functions = [mp_function(e, n, c, b) for e in (closed.g, closed.g_scale, closed.g_offset)]
+    certificate = certify(
+        "g_n, its derivatives, n = 1, 2, 3, 40",
+        "E sigma(b + cS), E S sigma', E sigma', quadrature over the sphere",
+        lambda dimension, scale, offset: [f(int(dimension), scale, offset) for f in functions],
+        lambda dimension, scale, offset: [
+            oracle.sphere(int(dimension), scale, offset),
+            oracle.sphere(int(dimension), scale, offset, slope=True, times_S=True),
+            oracle.sphere(int(dimension), scale, offset, slope=True),
+        ],
+        grid,
+    )
+    pair = sp.Tuple(closed.g_scale, closed.g_offset) if model.sphere_has_offset else closed.g_scale
+    names = [sp.Derivative(g(n, *arguments), x) for x in arguments]
+    return (
+        Step(
+            "Mean over a sphere",
+            r"hinge mean under the law of $S$: $E(cS - T)_+ = c M(n, T/c) - T P(S > T/c)$, $M(n, x) = E[S; S > x]$",
+            sp.Eq(g(n, *arguments), closed.g, evaluate=False),
+            (certificate,),
         ),
+        Step(
+            "Its derivatives",
+            r"differentiation; $M' = -x p$, $p$ the density of $S$",
+            sp.Eq(sp.Tuple(*names) if model.sphere_has_offset else names[0], pair, evaluate=False),
+        ),
+    )
+
+
+def _chi_step(model: Model) -> Step:
+    u = sp.Function("u")
+    R1, R2, p1, p2 = sp.symbols("R_1 R_2 r_1 r_2", positive=True)
+    given = r"; all given the data's coordinate along $\mu$" if model.shifted else ""
+    if len(model.blocks) == 1:
+        offsets_of = (b, b2) if model.has_offset else (None, None)
+        left, right = (
+            g(n, x * R, *((at,) if at is not None else ())) for x, at in zip((s, s2), offsets_of, strict=True)
+        )
+        return Step(
+            "Finite-rank kernel, chi route",
+            rf"given $R = |x|/\tau_y$ the two directions are independent; a quadrature over $R \sim \chi_n${given}",
+            sp.Eq(u(s, s2), E(left * right), evaluate=False),
+            note="The generated module takes the route with fewer features at the requested tolerance.",
+        )
+    G = sp.Function("G")
+    tau = sp.Symbol("tau_y", positive=True)
+    rest = (b,) if model.has_offset else ()
+    rest2 = (b2,) if model.has_offset else ()
+    q1, q2 = sp.symbols("r'_1 r'_2", positive=True)
+    return Step(
+        "Finite-rank kernel, chi route",
+        r"given the norms $R_i \sim \chi_{n_i}$ of the blocks of $x$ the directions are independent; "
+        rf"$G(c_1, c_2) = E \sigma(b + c_1 S_1 + c_2 S_2)$, a quadrature over $S_1$ of the mean over a sphere{given}",
+        sp.Eq(
+            u(p1, p2, q1, q2),
+            E(G(tau * p1 * R1, p2 * R2, *rest) * G(tau * q1 * R1, q2 * R2, *rest2)),
+            evaluate=False,
+        ),
+        note="The generated module takes this route where the series does not reach the requested tolerance.",
+    )
+
+
+def _kernel_step(model: Model) -> Step:
+    U, u_plus, u_minus = sp.Function("U"), sp.Function("u_+"), sp.Function("u_-")
+    theta, theta2 = sp.symbols("theta thetaprime")
+    output = notation.a * notation.a2 if model.affine else sp.S.One
+    return Step(
+        "Interaction kernel",
+        "average over the classes",
+        sp.Eq(
+            U(theta, theta2),
+            output * (u_plus(theta, theta2) / 2 + u_minus(theta, theta2) / 2),
+            evaluate=False,
+        ),
+        note=rf"$\theta = ({', '.join(sp.latex(x) for x in model.symbols)})$; "
+        r"$u_\pm$ is the kernel above with the deviations of the class.",
     )

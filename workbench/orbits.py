@@ -52,7 +52,7 @@ class Coordinate:
                 f"radius {self.symbol} must be declared positive: Symbol({self.symbol.name!r}, positive=True)"
             )
         n = sp.sympify(self.dimension)
-        if n.is_positive is not True or n.is_integer is False:
+        if n.is_positive is False or n.is_integer is not True:  # of d - s0 only the integer is known
             raise BadInput(f"dimension {n} of the block of {self.symbol} must be a positive integer")
         object.__setattr__(self, "dimension", n)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -10,21 +10,24 @@ from typing import Any
 import mpmath as mp
 
 
-@lru_cache(maxsize=4)
-def _gauss_legendre(digits: int) -> tuple[tuple[Any, Any], ...]:
-    """24 Gauss-Legendre nodes and weights on [-1, 1] at the working precision."""
+@lru_cache(maxsize=8)
+def _gauss_legendre(degree: int, digits: int) -> tuple[tuple[Any, Any], ...]:
+    """3 2^(degree - 1) Gauss-Legendre nodes and weights on [-1, 1] at the working precision."""
     with mp.workdps(digits):
-        return tuple(mp.calculus.quadrature.GaussLegendre(mp.mp).calc_nodes(4, mp.mp.prec))
+        return tuple(mp.calculus.quadrature.GaussLegendre(mp.mp).calc_nodes(degree, mp.mp.prec))
 
 
-def integrate(f: Callable[[Any], Any], edges: list[Any]) -> Any:
-    """Composite Gauss-Legendre quadrature, 24 nodes a panel: ``edges`` must hold every kink of f."""
-    rule = _gauss_legendre(mp.mp.dps)
-    total = mp.mpf(0)
+def nodes(edges: list[Any], degree: int = 4) -> Iterator[tuple[Any, Any]]:
+    """Nodes and weights of the composite rule: 3 2^(degree - 1) on each panel between ``edges``."""
+    rule = _gauss_legendre(degree, mp.mp.dps)
     for a, b in pairwise(edges):
         half, middle = (b - a) / 2, (a + b) / 2
-        total += half * mp.fsum(w * f(middle + half * x) for x, w in rule)
-    return total
+        yield from ((middle + half * x, half * w) for x, w in rule)
+
+
+def integrate(f: Callable[[Any], Any], edges: list[Any], degree: int = 4) -> Any:
+    """Composite Gauss-Legendre quadrature: ``edges`` must hold every kink of f."""
+    return mp.fsum(w * f(x) for x, w in nodes(edges, degree))
 
 
 def panels(points: Iterable[Any], low: Any, high: Any, width: Any) -> list[Any]:

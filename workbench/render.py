@@ -26,9 +26,9 @@ def text(title: str, steps: Sequence[Step]) -> str:
     lines = [title, ""]
     for number, step in enumerate(steps, 1):
         lines += [f"{number}. {step.title}", f"   by {plain(step.rule)}", ""]
-        lines += [
-            "   " + row for row in sp.pretty(step.formula, use_unicode=True, wrap_line=False).splitlines()
-        ]
+        for formula in _single(step.formula):
+            pretty = sp.pretty(formula, use_unicode=True, wrap_line=False)
+            lines += ["   " + row for row in pretty.splitlines()]
         if step.note:
             lines += ["", f"   {plain(step.note)}"]
         lines.append("")
@@ -66,26 +66,59 @@ class _Latex(LatexPrinter):
         return code.removesuffix(body) + rf"\left({body}\right)"
 
 
+def _single(formula: sp.Basic) -> list[Any]:
+    """An equation of tuples as one equation an entry; anything else alone."""
+    if not isinstance(formula, sp.Eq):
+        return [formula]
+    left, right = formula.lhs, formula.rhs
+    if not (isinstance(left, sp.Tuple) and isinstance(right, sp.Tuple) and len(left) == len(right)):
+        return [formula]
+    return [sp.Eq(x, y, evaluate=False) for x, y in zip(left, right, strict=True)]
+
+
+LINE_SIGNS = 90  # signs, LaTeX commands not counted, that fit on a line of a page
+
+
 def _display(formula: sp.Basic) -> str:
-    """A displayed equation; a long sum is broken into lines of three terms."""
+    """A displayed equation; tuples take one line an entry, long sums are broken."""
     printer = _Latex()
+    equations = _single(formula)
+    if len(equations) > 1:
+        return _aligned(printer, [(one.lhs, one.rhs) for one in equations])
     code = printer.doprint(formula)
-    if len(code) <= 250 or not (isinstance(formula, sp.Eq) and formula.rhs.is_Add):
+    if _signs(code) <= LINE_SIGNS or not (isinstance(formula, sp.Eq) and formula.rhs.is_Add):
         return "\n".join((r"\begin{equation*}", code, r"\end{equation*}"))
-    terms = [printer.doprint(term) for term in formula.rhs.as_ordered_terms()]
-    signed = [terms[0], *(t if t.lstrip().startswith("-") else f"+ {t}" for t in terms[1:])]
-    lines = [" ".join(signed[i : i + 3]) for i in range(0, len(signed), 3)]
-    body = " \\\\\n& ".join(lines)
-    return f"\\begin{{align*}}\n{printer.doprint(formula.lhs)} = & {body}\n\\end{{align*}}"
+    return _aligned(printer, [(formula.lhs, formula.rhs)])
+
+
+def _aligned(printer: _Latex, equations: list[tuple[sp.Basic, sp.Basic]]) -> str:
+    """Equations below each other, their sums broken into lines."""
+    rows = []
+    for left, right in equations:
+        lines = [""]
+        for term in right.as_ordered_terms() if isinstance(right, sp.Add) else [right]:
+            code = printer.doprint(term)
+            if lines[-1] and _signs(lines[-1] + code) > LINE_SIGNS - _signs(printer.doprint(left)):
+                lines.append("")
+            first = len(lines) == 1 and not lines[-1]
+            lines[-1] += (" " if lines[-1] else "") + (code if first or code.startswith("-") else f"+ {code}")
+        rows.append(f"{printer.doprint(left)} &= " + " \\\\\n&\\quad ".join(lines))
+    return "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}"
+
+
+def _signs(code: str) -> int:
+    """About how many signs wide LaTeX code is set; a fraction is as wide as its wider part."""
+    plainer = re.sub(r"\\frac\{[^{}]*\}", "", code)
+    return len(re.sub(r"\\(left|right|,|[A-Za-z]+)|[{}^_\\ ]", "", plainer)) + code.count(r"\operatorname")
 
 
 def html(title: str, steps: Sequence[Step]) -> str:
     """An HTML fragment: one section a step with native MathML, then the certificate table."""
     parts = [f"<h1>{escape(title)}</h1>"]
     for step in steps:
-        formula = _MathML().doprint(step.formula)
         parts += [f"<section><h2>{escape(step.title)}</h2><p>By {escape(plain(step.rule))}.</p>"]
-        parts += [f'<math display="block">{formula}</math>']
+        for formula in _single(step.formula):
+            parts += [f'<math display="block">{_MathML().doprint(formula)}</math>']
         parts += [f"<p>{escape(plain(step.note))}</p>" if step.note else "", "</section>"]
     rows = "".join(
         f"<tr><td>{escape(c.claim)}</td><td>{escape(c.oracle)}</td>"
@@ -99,6 +132,12 @@ def html(title: str, steps: Sequence[Step]) -> str:
 
 # Greek letters and signs of the prose, as characters.
 _SIGNS = {
+    "alpha": "α",
+    "cdot": "·",
+    "max": "max ",
+    "mu": "μ",
+    "phi": "φ",
+    "sum": "Σ",
     "beta": "β",
     "chi": "χ",
     "Delta": "Δ",
@@ -133,7 +172,8 @@ def plain(prose: str) -> str:
     """Prose with LaTeX between dollar signs, as plain text with Unicode signs."""
 
     def span(match: re.Match[str]) -> str:
-        words = re.sub(r"\\([A-Za-z]+)", lambda m: _SIGNS[m[1]], match[1])
+        words = re.sub(r"\\mathrm\{(\w+)\}", r"\1", match[1])
+        words = re.sub(r"\\([A-Za-z]+)", lambda m: _SIGNS[m[1]], words)
         words = words.replace("⟨ ", "⟨").replace(" ⟩", "⟩")
         words = words.replace(r"\|", "‖")
         return re.sub(r"\{([^{}]*)\}", lambda m: m[1] if len(m[1]) == 1 else f"({m[1]})", words)
@@ -187,6 +227,12 @@ class _MathML(MathMLPresentationPrinter):
             return self._call(self._element("mi", expr.text_name), expr.args)
         return self._call(self._print(sp.Symbol(expr.func.__name__)), expr.args)
 
+    def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> Any:
+        if not expr.name.endswith("prime"):  # the other printers know this suffix
+            return super()._print_Symbol(expr, style)
+        base = self._print(sp.Symbol(expr.name.removesuffix("prime")))
+        return self._element("msup", base, self._element("mo", "′"))
+
     def _print_Relational(self, expr: sp.Basic) -> Any:
         # the printer writes text as it is, so the sign has to be an entity
         sign = {"==": "=", "<": "&lt;", "<=": "&#x2264;", ">": "&gt;", ">=": "&#x2265;"}[expr.rel_op]
@@ -197,6 +243,12 @@ class _MathML(MathMLPresentationPrinter):
 
     def _print_Max(self, expr: sp.Expr) -> Any:
         return self._call(self._element("mi", "max"), expr.args)
+
+    def _print_Product(self, expr: sp.Product) -> Any:
+        index, low, high = expr.limits[0]
+        below = self._element("mrow", self._print(index), self._element("mo", "="), self._print(low))
+        sign = self._element("munderover", self._element("mo", "∏"), below, self._print(high))
+        return self._element("mrow", sign, self._print(expr.function))
 
     def _print_Piecewise(self, expr: sp.Piecewise) -> Any:
         rows = []

@@ -80,8 +80,8 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
 }
 # The symbols of the papers, for the names that differ in code.
 _ALIASES = {"N": "units", "J": "atoms", "eps": "epsilon"}
-# The model of the published distribution figure, standard deviations 1 +- 0.8.
-_DEFAULTS: Mapping[str, float] = {"d": 40, "tau_plus": 1.8, "tau_minus": 0.2}
+# The model of the published distribution figure, standard deviations 1 +- 0.8; a block of half the coordinates.
+_DEFAULTS: Mapping[str, float] = {"d": 40, "s0": 20, "mu": 1.0, "tau_plus": 1.8, "tau_minus": 0.2}
 _SNAPSHOTS = (0.01, 0.1, 1.0, 4.0, 10.0)
 
 

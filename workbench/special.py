@@ -47,6 +47,28 @@ class NamedFunction(sp.Function):
         """High-precision value, from a definition that shares no code with the float64 body."""
         raise AssertionError("each named function defines its own value")
 
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        """The number to ``prec`` bits through ``mp_value``; None, unevaluated, where there is none.
+
+        The working precision is raised until two values agree: differences cancel near their zero.
+        """
+        if type(self).mp_value is NamedFunction.mp_value:  # a model's function, known by name alone
+            return None
+        value: Any = None
+        for work in (prec + 20, 2 * prec + 60, 4 * prec + 180):
+            with mp.workprec(work):
+                try:
+                    arguments = [a._to_mpmath(work, allow_ints=False) for a in self.args]
+                    if not all(isinstance(a, mp.mpf) for a in arguments):
+                        return None
+                    before, value = value, mp.mpmathify(self.mp_value(*arguments))
+                except (ValueError, ZeroDivisionError):  # a symbol in an argument, a pole
+                    return None
+            if before is not None and abs(value - before) <= abs(value) * mp.ldexp(1, -prec):
+                break
+        with mp.workprec(prec):
+            return sp.Expr._from_mpmath(+value, prec)
+
     def _latex(self, printer: Any, exp: Any = None) -> str:
         text = rf"{self.latex_name}\left({', '.join(printer._print(a) for a in self.args)}\right)"
         return text if exp is None else rf"\left[{text}\right]^{{{exp}}}"
@@ -196,7 +218,10 @@ class sphere_moment(NamedFunction):
 
     @staticmethod
     def mp_value(d: Any, x: Any) -> Any:
-        return (1 - x * x) * mp_sphere_density(d, x) / (d - 1) if abs(x) < 1 else mp.mpf(0)
+        if abs(x) >= 1:
+            return mp.mpf(0)
+        # at d = 1 the law is +-1
+        return (1 - x * x) * mp_sphere_density(d, x) / (d - 1) if d > 1 else mp.mpf(1) / 2
 
 
 class sphere_moment_delta(NamedFunction):
@@ -229,6 +254,8 @@ class sphere_tail(NamedFunction):
     def mp_value(d: Any, x: Any) -> Any:
         if abs(x) >= 1:
             return mp.mpf(0 if x > 0 else 1)
+        if d == 1:
+            return mp.mpf(1) / 2
         upper = mp.betainc(mp.mpf(1) / 2, mp.mpf(d - 1) / 2, 0, x * x, regularized=True) / 2
         return mp.mpf(1) / 2 - mp.sign(x) * upper
 
@@ -258,71 +285,71 @@ class hinge_pair(NamedFunction):
         )
 
 
-class ModelFunction(NamedFunction):
-    """A function of one scale that a derivation defines for its model; the last argument is the scale.
+class root_poisson(NamedFunction):
+    """x^k e^(-x^2/2)/sqrt(k!) for x >= 0, the root of a Poisson probability: bounded where its factors are not."""
 
-    ``prime`` is the name of its derivative in the scale, a ModelFunction as well.
-    """
+    nargs = 2
+    latex_name, text_name = r"\varpi", "ϖ"
 
-    prime: Any = None
+    @classmethod
+    def eval(cls, *args: sp.Expr) -> sp.Expr | None:
+        k, x = args
+        return sp.exp(-(x**2) / 2) if k.is_zero else None
 
     def slope(self) -> sp.Expr:
-        if self.prime is None:
-            raise ArgumentIndexError(self, len(self.args))
-        return self.prime(*self.args)
+        k, x = self.args
+        return sp.sqrt(k) * root_poisson(k - 1, x) - x * self
+
+    @staticmethod
+    def mp_value(k: Any, x: Any) -> Any:
+        if k < 0:
+            return mp.mpf(0)
+        return mp.mpf(x) ** k * mp.exp(-(mp.mpf(x) ** 2) / 2) / mp.sqrt(mp.factorial(k))
 
 
-class q_prime(ModelFunction):
-    """q'(s)."""
+class ModelFunction(NamedFunction):
+    """A function that a derivation defines for its model; the scale s and, where there is one, the offset b come last."""
 
-    nargs = 1
-    latex_name, text_name = "q'", "q'"
+
+class alpha(ModelFunction):
+    """alpha_k(s, b) = E[sigma'(b + s G) h_k(G)]."""
+
+    nargs = (2, 3)
+    latex_name, text_name = r"\alpha", "α"
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        k, *rest = (printer._print(x) for x in self.args)
+        text = rf"\alpha_{{{k}}}\left({', '.join(rest)}\right)"
+        return text if exp is None else rf"{text}^{{{exp}}}"
 
 
 class q(ModelFunction):
-    """q(s) = E sigma(s G), G ~ N(0, 1)."""
+    """q(s, b) = E sigma(b + s G), G ~ N(0, 1)."""
 
-    nargs = 1
+    nargs = (1, 2)
     latex_name, text_name = "q", "q"
-    prime = q_prime
 
-
-class a_prime(ModelFunction):
-    """a_k'(s)."""
-
-    nargs = 2
-    latex_name, text_name = "a'", "a'"
-
-    def _latex(self, printer: Any, exp: Any = None) -> str:
-        k, s = (printer._print(x) for x in self.args)
-        return rf"a_{{{k}}}'\left({s}\right)"
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return alpha(2 - argindex, *self.args)
 
 
 class a(ModelFunction):
-    """a_k(s) = E[sigma(s G) h_k(G)]."""
+    """a_k(s, b) = E[sigma(b + s G) h_k(G)]."""
 
-    nargs = 2
+    nargs = (2, 3)
     latex_name, text_name = "a", "a"
-    prime = a_prime
 
     def _latex(self, printer: Any, exp: Any = None) -> str:
-        k, s = (printer._print(x) for x in self.args)
-        return rf"a_{{{k}}}\left({s}\right)"
-
-
-class g_prime(ModelFunction):
-    """Derivative of g_d(c) in c."""
-
-    nargs = 2
-    latex_name, text_name = "g'", "g'"
+        k, *rest = (printer._print(x) for x in self.args)
+        text = rf"a_{{{k}}}\left({', '.join(rest)}\right)"
+        return text if exp is None else rf"{text}^{{{exp}}}"
 
 
 class g(ModelFunction):
-    """g_d(c) = E sigma(c S), S the first coordinate of a uniform unit vector of R^d."""
+    """g_n(c, b) = E sigma(b + c S), S the first coordinate of a uniform unit vector of R^n."""
 
-    nargs = 2
+    nargs = (2, 3)
     latex_name, text_name = "g", "g"
-    prime = g_prime
 
 
 NAMED = (
@@ -337,6 +364,7 @@ NAMED = (
     sphere_moment_delta,
     sphere_tail,
     hinge_pair,
+    root_poisson,
 )
 
 

@@ -18,22 +18,38 @@ import sympy as sp
 from workbench.calculus import numerics
 from workbench.calculus.special import MP_MODULES
 from workbench.errors import NumericalFailure
-from workbench.numerics import gauss_cdf, gauss_cdf_delta, gauss_pdf, gauss_pdf_delta
+from workbench.numerics import (
+    bvn_survival,
+    gauss_cdf,
+    gauss_cdf_delta,
+    gauss_pdf,
+    gauss_pdf_delta,
+    hermite_function,
+    root_poisson,
+)
 
 EPS = 2.0**-52
 BODY_ERROR = 8 * EPS  # of every float64 body, relative or absolute, whichever is larger
 GOAL = 1e-11  # error bound relative to max(1, |value|) at which float64 is trusted
+
+
+def _hermite_function(k: Any, x: Any) -> Any:
+    """gauss_pdf(x) h_k(x), k one integer; 0 for k < 0 (the coefficient it meets vanishes there)."""
+    return hermite_function(np.array([round(k)]), np.asarray(x))[0] if k >= 0 else 0.0 * x
+
+
 BODIES: dict[str, Any] = {
     "gauss_pdf": gauss_pdf,
     "gauss_pdf_delta": gauss_pdf_delta,
     "gauss_cdf": gauss_cdf,
     "gauss_cdf_delta": gauss_cdf_delta,
-    "hermite_function": numerics.hermite_function,
+    "hermite_function": _hermite_function,
+    "root_poisson": root_poisson,
     "deviation": numerics.deviation,
     "gauss_spread": numerics.gauss_spread,
     "bvn_density": numerics.bvn_density,
-    "bvn_survival": numerics.bvn_survival,
-    "bvn_tail": numerics.bvn_survival,
+    "bvn_survival": bvn_survival,
+    "bvn_tail": bvn_survival,
     "wave_cdf_re": numerics.wave_cdf_re,
     "wave_cdf_im": numerics.wave_cdf_im,
     "exp": np.exp,

@@ -27,6 +27,7 @@ from workbench.calculus.moments import (
     real_expectation,
 )
 from workbench.calculus.special import cdf, hermite
+from workbench.special import root_poisson
 
 MAX_POLYNOMIAL_ORDER = 24  # beyond it the explicit polynomial He_k is no sensible formula
 
@@ -110,11 +111,11 @@ def _exponential(shape: Shape, k: sp.Expr, m: sp.Expr, s: sp.Expr) -> Any:
     rate, wave = shape.rate, shape.frequency
     if wave == 0:
         return (rate * s) ** k / sp.sqrt(sp.factorial(k)) * sp.exp(rate * m + rate**2 * s**2 / 2)
-    # (omega + i nu)^k = modulus^k e^(i k angle)
+    # (omega + i nu)^k = modulus^k e^(i k angle); modulus^k alone overflows where its product does not
     modulus, angle = sp.sqrt(rate**2 + wave**2), (sp.pi / 2 if rate == 0 else sp.atan2(wave, rate))
-    real = rate * m + (rate**2 - wave**2) * s**2 / 2
+    real = rate * m + rate**2 * s**2
     turn = wave * m + rate * wave * s**2 + k * angle
-    return exponential(Complex(real, turn)) * ((modulus * s) ** k / sp.sqrt(sp.factorial(k)))
+    return exponential(Complex(real, turn)) * root_poisson(k, modulus * s)
 
 
 def _bump(shape: Shape, k: sp.Expr, m: sp.Expr, s: sp.Expr) -> sp.Expr:

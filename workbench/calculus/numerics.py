@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from workbench.numerics import _bvn_survival as _survival
-from workbench.numerics import gauss_pdf
+from workbench.numerics import gauss_pdf, on_host
 
 
 def deviation(x: Any, v: Any) -> Any:
@@ -39,23 +38,6 @@ def bvn_density(h: Any, k: Any, rho: Any) -> Any:
         return gauss_pdf(deviation(h - rho * k, rest)) * gauss_pdf(k) / np.sqrt(rest)
 
 
-def bvn_survival(h: Any, k: Any, rho: Any) -> Any:
-    """P(X > h, Y > k) for two standard normals of correlation rho."""
-    # beyond 40 standard deviations the tail is 0 in float64, and Owen's slopes stay finite
-    h, k = np.clip(h, -40.0, 40.0), np.clip(k, -40.0, 40.0)
-    return _survival(h, k, np.clip(rho, -1.0, 1.0))
-
-
-def hermite_function(k: Any, x: Any) -> Any:
-    """gauss_pdf(x) h_k(x), k one integer; 0 for k < 0 (the coefficient it meets vanishes there)."""
-    if k < 0:
-        return 0.0 * x
-    below, here = 0.0 * x, gauss_pdf(x)
-    for j in range(round(k)):
-        below, here = here, (x * here - math.sqrt(j) * below) / math.sqrt(j + 1)
-    return here
-
-
 def _scaled_cdf(x: Any, y: Any) -> Any:
     """e^(-y^2/2) Phi(x + i y) through the Faddeeva function, which is bounded on the upper half plane."""
     below = np.where(x > 0, -1.0, 1.0)
@@ -66,9 +48,9 @@ def _scaled_cdf(x: Any, y: Any) -> Any:
 
 def wave_cdf_re(x: Any, y: Any) -> Any:
     """Re[e^(-y^2/2) Phi(x + i y)]."""
-    return np.real(_scaled_cdf(x, y))
+    return on_host(_scaled_cdf, x, y).real
 
 
 def wave_cdf_im(x: Any, y: Any) -> Any:
     """Im[e^(-y^2/2) Phi(x + i y)]."""
-    return np.imag(_scaled_cdf(x, y))
+    return on_host(_scaled_cdf, x, y).imag

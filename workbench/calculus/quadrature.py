@@ -154,9 +154,11 @@ def _coefficients(f: Line, m: float, s: float, order: int) -> tuple[Any, float, 
 def mehler(
     f: Line, g: Line, law: tuple[float, float, float, float, float], tolerance: float
 ) -> Numeric | None:
-    """sum_k rho^k a_k b_k, cut at K where |rho|^(K+1) |f|_K |g|_K <= tolerance, |f|_K^2 = E f^2 - sum_{k<=K} a_k^2.
+    """sum_k rho^k a_k b_k, cut at the first K whose tail bound is within the tolerance.
 
-    None where no K up to ``MAX_ORDER`` reaches it, or f^2 has no expectation.
+    |sum_{k>K}| <= sum_{K<k<=M} |rho^k a_k b_k| + |rho|^(M+1) |f|_M |g|_M with M = ``MAX_ORDER`` and
+    |f|_M^2 = E f^2 - sum_{k<=M} a_k^2, a difference known to the rounding of E f^2 and no better.
+    None where no K up to ``MAX_ORDER`` reaches the tolerance, or f^2 has no expectation.
     """
     m1, m2, k11, k12, k22 = law
     rho = k12 / math.sqrt(k11 * k22)
@@ -165,10 +167,11 @@ def mehler(
     # squares grow twice as fast
     a, square_f, error_f = _coefficients(_squarable(f), m1, math.sqrt(k11), MAX_ORDER)
     b, square_g, error_g = _coefficients(_squarable(g), m2, math.sqrt(k22), MAX_ORDER)
-    tails = [np.sqrt(np.maximum(q - np.cumsum(x * x), 0.0)) for q, x in ((square_f, a), (square_g, b))]
+    tails = [math.sqrt(max(q - math.fsum(x * x), 1e-14 * q)) for q, x in ((square_f, a), (square_g, b))]
     orders = np.arange(MAX_ORDER + 1)
-    bounds = np.abs(rho) ** (orders + 1.0) * tails[0] * tails[1]
     terms = np.abs(rho) ** orders * np.sign(rho) ** orders * a * b
+    later = np.append(np.cumsum(np.abs(terms[:0:-1]))[::-1], 0.0)
+    bounds = later + abs(rho) ** (MAX_ORDER + 1.0) * tails[0] * tails[1]
     value = math.fsum(terms)
     quadrature = (error_f * math.sqrt(square_g) + error_g * math.sqrt(square_f)) / (1 - abs(rho))
     good = np.flatnonzero(bounds + quadrature <= tolerance * max(1.0, abs(value)))

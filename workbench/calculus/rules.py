@@ -48,7 +48,8 @@ QUADRATURE = Rule(
 )
 MEHLER = Rule(
     "Mehler series",
-    "E f g = sum_k rho^k a_k b_k, tail |rho|^(K+1) |f|_K |g|_K, |f|_K^2 = E f^2 - sum_{k<=K} a_k^2",
+    "E f g = sum_k rho^k a_k b_k; what is left out is summed to k = M, beyond it |rho|^(M+1) |f|_M |g|_M,"
+    " |f|_M^2 = E f^2 - sum_{k<=M} a_k^2",
 )
 
 
