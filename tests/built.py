@@ -13,9 +13,10 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.oracles import ACTIVATIONS
-from workbench import Derivation, Model, derive, isotropic_gaussians, kernel_steps, potential_steps
+from workbench import Derivation, Model, isotropic_gaussians, kernel_steps, potential_steps
 from workbench.certificates import Certificate
 from workbench.codegen import generate, load
+from workbench.derivation import _derived
 
 COMMITTED = ("truncated_relu", "nonmonotone")
 
@@ -30,7 +31,7 @@ def uncertified(model: Model) -> Derivation:
         patch.object(potential_steps, "certify", _passed_over),
         patch.object(kernel_steps, "certify", _passed_over),
     ):
-        return derive.__wrapped__(model)  # past the cache, which keeps certified derivations
+        return _derived.__wrapped__(model)  # past the cache, which keeps certified derivations
 
 
 @cache

@@ -217,3 +217,179 @@ def network_samples(
         first.append(-y * sigma(z))
         second.append(sigma(z) * sigma(z2))
     return np.concatenate(first), np.concatenate(second)
+
+
+# ---- networks on Gaussian classes of any kind, for test_models
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Any activation in float64, by value, slope, and the places where one of them is not smooth."""
+
+    value: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+    knots: tuple[float, ...] = ()
+
+    def __call__(self, t: Array) -> Array:
+        """sigma(t)."""
+        return np.asarray(self.value(np.asarray(t, dtype=float)))
+
+    def slope(self, t: Array) -> Array:
+        """sigma'(t) away from the knots."""
+        return np.asarray(self.derivative(np.asarray(t, dtype=float)))
+
+
+@dataclass(frozen=True)
+class Classes:
+    """x | y ~ N(y mu e_1, diag(tau_y^2 I_s0, I_(d - s0))); isotropic where s0 is None."""
+
+    d: float
+    s0: float | None
+    taus: tuple[float, float]
+    mu: float | None = None  # None: centred means, and no coordinate m
+
+    def stds(self, y: int) -> tuple[float, ...]:
+        """Standard deviations in the blocks, given the label."""
+        tau = self.taus[0] if y > 0 else self.taus[1]
+        return (tau,) if self.s0 is None else (tau, 1.0)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """a sigma(<w, x> + b), <w, e_1> = m, and the norms of the rest of w in the blocks."""
+
+    radii: tuple[float, ...]
+    a: float = 1.0
+    b: float = 0.0
+    m: float = 0.0
+
+
+def normal_rule(sigma: Sigma | Curve, mean: float, std: float) -> tuple[Array, Array]:
+    """Nodes z and weights for E f(z), z ~ N(0, 1), f made of sigma(mean + std z) and polynomials."""
+    # smooth activations vary on the scale 1 about 0, and not far out
+    places = [*sigma.knots, *np.linspace(-30, 30, 121)]
+    z, w = rule(panels(-REACH, REACH, 0.2, [(t - mean) / std for t in places] if std > 0 else []))
+    return z, w * np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+
+
+def potential_and_gradient(sigma: Sigma | Curve, law: Classes, unit: Unit) -> tuple[float, dict[str, float]]:
+    """V = -E y sigma_* and its derivatives in a, b, m, r1, r2."""
+    value, slopes = 0.0, dict.fromkeys(("a", "b", "m", "r1", "r2"), 0.0)
+    for y in (1, -1):
+        stds = law.stds(y)
+        shift = y * (law.mu or 0.0)
+        s = math.sqrt(
+            (stds[0] * unit.m) ** 2 + sum((t * r) ** 2 for t, r in zip(stds, unit.radii, strict=True))
+        )
+        mean = unit.b + shift * unit.m
+        z, w = normal_rule(sigma, mean, s)
+        height, slope = sigma(mean + s * z), sigma.slope(mean + s * z)
+        factor = -0.5 * y
+        value += factor * unit.a * math.fsum(w * height)
+        slopes["a"] += factor * math.fsum(w * height)
+        slopes["b"] += factor * unit.a * math.fsum(w * slope)
+        slopes["m"] += factor * unit.a * math.fsum(w * slope * (shift + stds[0] ** 2 * unit.m / s * z))
+        for name, std, r in zip(("r1", "r2"), stds, unit.radii, strict=False):
+            slopes[name] += factor * unit.a * math.fsum(w * slope * std**2 * r / s * z)
+    return value, slopes
+
+
+def unit_size(sigma: Sigma | Curve, law: Classes, unit: Unit) -> float:
+    """The larger of the root mean squares of sigma_* in the two classes."""
+    sizes = []
+    for y in (1, -1):
+        stds = law.stds(y)
+        s = math.sqrt(
+            (stds[0] * unit.m) ** 2 + sum((t * r) ** 2 for t, r in zip(stds, unit.radii, strict=True))
+        )
+        mean = unit.b + y * (law.mu or 0.0) * unit.m
+        z, w = normal_rule(sigma, mean, s)
+        sizes.append(abs(unit.a) * math.sqrt(math.fsum(w * sigma(mean + s * z) ** 2)))
+    return max(sizes)
+
+
+def hermite_feature(
+    sigma: Sigma | Curve, j: tuple[int, ...], parts: tuple[float, ...], offset: float
+) -> tuple[float, float, list[float]]:
+    """E sigma(offset + s G) h_k(G) prod (part_i/s)^j_i, k = sum j; its slopes in the offset and the parts."""
+    s = math.sqrt(sum(p * p for p in parts))
+    share = [p / s for p in parts]
+    z, w = normal_rule(sigma, offset, s)
+    h = w * hermite_polynomial(sum(j), z)
+    height, slope = sigma(offset + s * z), sigma.slope(offset + s * z)
+    powers = math.prod(p**n for p, n in zip(share, j, strict=True))
+    coefficient = math.fsum(h * height)
+    by_parts = []
+    for i in range(len(parts)):
+        change = 0.0
+        for k, (p, n) in enumerate(zip(share, j, strict=True)):
+            others = math.prod(q**o for place, (q, o) in enumerate(zip(share, j, strict=True)) if place != k)
+            if n:
+                change += n * p ** (n - 1) * ((i == k) - p * share[i]) / s * others
+        by_parts.append(math.fsum(h * z * slope) * share[i] * powers + coefficient * change)
+    return coefficient * powers, math.fsum(h * slope) * powers, by_parts
+
+
+def direction_rule(n: float, breaks: Iterable[float]) -> tuple[Array, Array]:
+    """Nodes and weights of S, a coordinate of a uniform unit vector of R^n (n = inf: standard normal)."""
+    if n == 1:
+        return np.array([1.0, -1.0]), np.array([0.5, 0.5])
+    if n == math.inf:
+        z, w = rule(panels(-9.0, 9.0, 0.5, breaks))
+        return z, w * np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    inside = [math.asin(t) for t in breaks if abs(t) < 1]
+    u, w = rule(panels(-math.pi / 2, math.pi / 2, 1.0 / math.sqrt(n), inside))
+    return np.sin(u), w * np.cos(u) ** (n - 2) / sphere_total(int(n))
+
+
+def orbit_feature(
+    sigma: Sigma | Curve, dims: tuple[float, ...], scales: tuple[float, ...], offset: float
+) -> tuple[float, float, list[float]]:
+    """E sigma(offset + sum_i c_i S_i), its slope in the offset, and those in the c_i: nested quadrature."""
+    bends = [*sigma.knots, *np.linspace(-100, 100, 201)]
+    if len(dims) == 1:
+        s, w = direction_rule(dims[0], [(t - offset) / scales[0] for t in bends])
+        height, slope = sigma(offset + scales[0] * s), sigma.slope(offset + scales[0] * s)
+        return math.fsum(w * height), math.fsum(w * slope), [math.fsum(w * s * slope)]
+    c, c2 = scales
+    # square roots begin where a bend meets the edge of the inner sphere: graded panels about these places
+    ends = [t - offset + side * c2 for t in sigma.knots for side in (-1, 0, 1)]
+    marks = [(e + sign * (c + c2) * 4.0**-i) / c for e in ends for i in range(1, 18) for sign in (-1, 1)]
+    outer, weight = direction_rule(
+        dims[0], [*((t - offset) / c for t in bends), *(e / c for e in ends), *marks]
+    )
+    rows = np.zeros((4, len(outer)))
+    for n, s1 in enumerate(outer):
+        at = offset + c * s1
+        s2, w = direction_rule(dims[1], [(t - at) / c2 for t in bends])
+        height, slope = w @ sigma(at + c2 * s2), w * sigma.slope(at + c2 * s2)
+        rows[:, n] = height, slope.sum(), s1 * slope.sum(), s2 @ slope
+    value, by_offset, first, second = (math.fsum(weight * row) for row in rows)
+    return value, by_offset, [first, second]
+
+
+def class_samples(
+    sigma: Sigma | Curve, law: Classes, unit: Unit, unit2: Unit, samples: int, seed: int
+) -> tuple[Array, Array]:
+    """Samples of -y sigma_*(x; theta) and sigma_*(x; theta) sigma_*(x; theta'), w and w' uniform on their orbits."""
+    rng = np.random.default_rng(seed)
+    d = int(law.d)
+    s0 = d if law.s0 is None else int(law.s0)
+    first, second = [], []
+    for _ in range(samples // 50_000):
+        y = np.where(rng.random(50_000) < 0.5, 1.0, -1.0)
+        x = rng.standard_normal((50_000, d))
+        x[:, :s0] *= np.where(y > 0, *law.taus)[:, None]
+        x[:, 0] += y * (law.mu or 0.0)
+        outputs = []
+        for u in (unit, unit2):
+            w = rng.standard_normal((50_000, d))
+            blocks = [w[:, 0 if law.mu is None else 1 : s0], w[:, s0:]]
+            for block, r in zip(blocks, u.radii, strict=False):
+                block *= r / np.linalg.norm(block, axis=1, keepdims=True)
+            if law.mu is not None:
+                w[:, 0] = u.m
+            outputs.append(u.a * sigma(np.einsum("ij,ij->i", w, x) + u.b))
+        first.append(-y * outputs[0])
+        second.append(outputs[0] * outputs[1])
+    return np.concatenate(first), np.concatenate(second)

@@ -114,7 +114,7 @@ def test_hermite_coefficients_of_the_slope(name: str, offset: float | None, k: i
     for scale in SCALES:
         breaks = [t / scale for t in sigma.knots]
 
-        def integrand(z: Array, scale: float = scale) -> Array:
+        def integrand(z: oracles.Array, scale: float = scale) -> oracles.Array:
             return sigma.slope(scale * z) * oracles.hermite_polynomial(k, z)
 
         exact = oracles.gaussian(integrand, breaks)

@@ -218,8 +218,8 @@ def _power(sigma: Any) -> int:
 
 
 def _steepness(power: int) -> int:
-    """Digits by which z^power at z = 10^4 exceeds a line: what a cancellation may cost at scale 10^3."""
-    return 4 * max(0, power - 1)
+    """Digits by which z^power h_k(z) at z = 10^4 exceeds a line: what a cancellation may cost at scale 10^3."""
+    return 5 * max(0, power - 1)
 
 
 @lru_cache(maxsize=512)

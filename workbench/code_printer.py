@@ -29,6 +29,8 @@ _ARRAY_NAMES = {
     "cosh": "cosh",
     "tanh": "tanh",
 }
+# Two names of one function to the certificates, one body.
+_BODY_NAMES = {"bvn_tail": "bvn_survival"}
 _ORDERS = sp.Symbol("orders")  # k on the device, a row of integers
 
 
@@ -36,7 +38,7 @@ class ModulePrinter(PythonCodePrinter):
     """Prints expressions in named functions; numbers as the nearest float64, roots of orders on the host."""
 
     def _print_Function(self, expr: sp.Function) -> str:
-        name = type(expr).__name__
+        name = _BODY_NAMES.get(type(expr).__name__, type(expr).__name__)
         arguments = ", ".join(self._print(a) for a in expr.args)
         if name in _ARRAY_NAMES:
             return f"xp.{_ARRAY_NAMES[name]}({arguments})"

@@ -17,6 +17,7 @@ from workbench import render
 from workbench.certificates import Certificate
 from workbench.closed_forms import ClosedForms, closed_forms
 from workbench.equation_steps import equation_steps, functional_steps
+from workbench.errors import BadInput
 from workbench.evaluators import Evaluator
 from workbench.kernel_steps import orbit_steps, pair_steps
 from workbench.models import Model
@@ -73,16 +74,26 @@ class Derivation:
         return render.html(self.title, self.steps)
 
 
-@cache
 def derive(model: Model) -> Derivation:
     """Derive V, the features and weights of U, Psi, the risk and the reduced equation of ``model``.
 
     Raises
     ------
+    BadInput
+        for what is no ``Model``.
     CertificateFailure
         when a formula disagrees with the quadrature of its defining integral, or an identity between
         symbols leaves a remainder.
     """
+    if not isinstance(model, Model):
+        raise BadInput(
+            f"model = {model!r} is no Model: write one, e.g. derive(isotropic_gaussians(truncated_relu()))"
+        )
+    return _derived(model)
+
+
+@cache
+def _derived(model: Model) -> Derivation:
     closed, values = closed_forms(model), Evaluator(model)
     V = potential(model)
     grad_V = tuple(sp.diff(V, x) for x in model.symbols)

@@ -241,6 +241,10 @@ class Activation:
             if shape.curvature.is_positive:
                 found.add((float(shape.rate / shape.curvature), float(1 / sp.sqrt(shape.curvature))))
             found |= {(float(-g.beta / g.alpha), float(1 / abs(g.alpha))) for g in shape.gates}
+            if shape.step and shape.rate != 0:
+                found.add(
+                    (float(shape.centre), float(1 / abs(shape.rate)))
+                )  # an exponential cut off at its top
         for part in self.function.leftovers:
             linear = [_linear(node.args[0], LINE) for node in part.expression.atoms(sp.Function)]
             # an expression without linear arguments says nothing of its scale: 1/(1 + t^2)

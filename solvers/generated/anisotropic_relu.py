@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/anisotropic_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "036cc80a9ccafeed70fc7c0feece1f4d1250b599f68bc908d46b9e9deeefb1d4",
+    "sha256": "0181a39a9d7cbe7680a511e99b366951b86c6911014bae2bff6c8b442a287429",
 }
 
 AFFINE = True  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -435,6 +435,8 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     the series does not reach the goal.
     """
     goal, most = (TARGET_ERROR, DEFAULT_FEATURES) if tolerance is None else (tolerance, MOST_FEATURES)
+    features = most
+    most = most // 32 if SHIFTED else most  # each comes once for every node along mu
     best = hermite_form(dims, goal, most)
     finite = sum(n < math.inf for n in dims)
     count, growth, finer = (16, 1.5, 4.0) if BLOCKS == 1 else (8, 2.0, 1.5)
@@ -448,7 +450,7 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
             break
         count = min(int(growth * count), top)
     if SHIFTED:
-        best = with_nodes(best, goal, most)
+        best = with_nodes(best, goal, features)
     if best.error > goal and tolerance is not None:
         where = f"d = {sum(dims) + SHIFTED}" + (f", s0 = {dims[0] + SHIFTED}" if BLOCKS > 1 else "")
         raise ValueError(
@@ -493,7 +495,7 @@ def chi_form(dims: tuple[float, ...], count: int) -> KernelForm:
 
 def with_nodes(form: KernelForm, goal: float, most: int) -> KernelForm:
     """The form at as many nodes along mu as the goal asks for, the error of both added."""
-    count, last = 16, (96 if most == DEFAULT_FEATURES else 512)
+    count, last = 16, max(16, most // len(form.weights))
     while True:
         finer = along_nodes(form, 3 * count)
         trial = along_nodes(form, count)
@@ -529,10 +531,11 @@ def probes(dims: tuple[float, ...]) -> Any:
     per_block = []
     for n in dims:
         low, high = chi_support(n) if math.isfinite(n) else (1.0, 1.0)
-        count = 60 if BLOCKS == 1 else 3
+        count = 60 if BLOCKS == 1 else 4
         largest = 40 * max(places) / max(low, 0.05)
         largest = min(largest, 30 / WAVE) if WAVE else largest  # beyond, a wave averages out
-        per_block.append(np.geomspace(0.5 * min(places) / high, largest, count))
+        smallest = (0.5 if BLOCKS == 1 else 0.002) * min(places) / high  # of two, one may be all but absent
+        per_block.append(np.geomspace(smallest, largest, count))
     radii = np.stack(np.meshgrid(*per_block, indexing="ij"), axis=-1).reshape(-1, BLOCKS)
     columns = [radii[:, i] for i in range(BLOCKS)]
     if SHIFTED:
@@ -555,14 +558,14 @@ def check_parameters(p: Any) -> None:
     for key in p:
         if key not in known:
             raise ValueError(f"unknown parameter {key!r} of {NAME}: it has {', '.join(known)}")
-    for key in PARAMETERS:
-        if key not in p:
-            raise ValueError(f"parameter {key!r} of {NAME} is missing: give {', '.join(PARAMETERS)}")
     unpack(p)
 
 
 def unpack(p: Any) -> Any:
     """The parameters by name, checked; the tolerance is None where there is none."""
+    for key in PARAMETERS:
+        if key not in p:
+            raise ValueError(f"parameter {key!r} of {NAME} is missing: give {', '.join(PARAMETERS)}")
     known = {key: real_number(key, p[key]) for key in PARAMETERS}
     d = known["d"]
     if not (d >= 2 and (d == math.inf or d == int(d))):
@@ -578,9 +581,9 @@ def unpack(p: Any) -> Any:
             raise ValueError(f"{key} = {known[key]} is not a standard deviation: give a finite {key} > 0")
     if "mu" in known and not (math.isfinite(known["mu"]) and known["mu"] >= 0):
         raise ValueError(f"mu = {known['mu']} is not the length of a mean: give a finite mu >= 0")
-    tolerance = p.get("tolerance")
-    if tolerance is not None and not 1e-14 <= real_number("tolerance", tolerance) < 1:
-        raise ValueError(f"tolerance = {tolerance}: give 1e-14 <= tolerance < 1")
+    tolerance = None if p.get("tolerance") is None else real_number("tolerance", p["tolerance"])
+    if tolerance is not None and not 1e-14 <= tolerance < 1:
+        raise ValueError(f"tolerance = {p['tolerance']}: give 1e-14 <= tolerance < 1")
     whole = {key: int(known[key]) for key in ("d", "s0") if known.get(key, math.inf) != math.inf}
     return {**known, **whole, "tolerance": tolerance}
 
@@ -589,22 +592,30 @@ def real_number(key: str, value: Any) -> float:
     """``value`` as a float."""
     try:
         return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{key} = {value!r} is not a number: give a real number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{key} = {repr(value)[:40]} is not a number in float64's range: give a real number") from None
+
+
+def checked(x: Any) -> Any:
+    """The points as an array of floats (..., 4)."""
+    xp, _ = namespace(x)
+    x = xp.asarray(x, dtype=float)
+    if x.shape[-1:] != (4,):
+        raise ValueError(f"x of shape {x.shape}: give points with coordinates {', '.join(COORDINATES)}, shape (..., 4)")
+    return x
 
 
 def points(x: Any) -> Any:
-    """The points as floats, radii made >= 0: (..., 4) -> (..., 4)."""
+    """The points with radii made >= 0: (..., 4) -> (..., 4)."""
     xp, _ = namespace(x)
-    if x.shape[-1:] != (4,):
-        raise ValueError(f"x of shape {x.shape}: give points with coordinates {', '.join(COORDINATES)}, shape (..., 4)")
-    x = xp.asarray(x, dtype=float)
+    x = checked(x)
     return xp.abs(x) if FLAT == 0 else xp.concatenate([x[..., :FLAT], xp.abs(x[..., FLAT:])], axis=-1)
 
 
 def sides(x: Any) -> Any:
     """-1 for negative radii, +1 elsewhere: the sign that an even extension gives to a gradient."""
     xp, _ = namespace(x)
+    x = checked(x)
     return xp.where((xp.arange(x.shape[-1]) >= FLAT) & (x < 0), -1.0, 1.0)
 
 

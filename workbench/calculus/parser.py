@@ -59,7 +59,7 @@ def real_expression(f: Any, z: sp.Symbol) -> sp.Expr:
         f = sp.sympify(f)
     except sp.SympifyError as error:
         raise BadInput(f"f = {f!r} is not an expression: give a SymPy expression in {z}") from error
-    if not isinstance(f, sp.Expr):
+    if not isinstance(f, sp.Expr) or isinstance(f, sp.MatrixBase | sp.MatrixExpr):
         raise BadInput(f"f = {f!r} is not an expression: give a SymPy expression in {z}")
     f = f.xreplace({z: t}).doit()
     f = f.xreplace({x: exact(x, "a constant of f") for x in f.atoms(sp.Float)})
