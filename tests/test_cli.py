@@ -176,7 +176,10 @@ def test_bad_settings_end_with_2_and_the_mend(capsys, tmp_path, setting, named):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tolerance_out_of_reach_is_refused(capsys, tmp_path):
+def test_a_tolerance_out_of_reach_is_refused(capsys, tmp_path, monkeypatch):
+    from solvers.generated import isotropic_truncated_relu
+
+    monkeypatch.setattr(isotropic_truncated_relu, "MOST_FEATURES", 300)  # thousands of nodes take 10 s
     words = [*PARTICLES, "--set", "d=2", "--set", "tolerance=1e-13", "--out", tmp_path / "x.nc"]
     code, _, err = run(capsys, *words)
     assert code == 2 and "tolerance = 1e-13 is out of reach at d = 2" in message(err)

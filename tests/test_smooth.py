@@ -294,7 +294,7 @@ def test_the_variable_is_renamed_and_constants_are_exact() -> None:
         (1 / (1 + z**2), (), ((0, 1),), 0, 0),
         (sp.log(1 + sp.exp(z)) + z**2, (), ((0, 1),), 0, 0),
         (sp.exp(2 * z), (), (), 0, 2),
-        (sp.Piecewise((sp.exp(z), z < 0), (1 + z, True)), (0,), (), 0, 0),
+        (sp.Piecewise((sp.exp(z), z < 0), (1 + z, True)), (0,), ((0, 1),), 0, 0),
         (sp.Max(z, 0) ** 3 + sp.Abs(z - sp.sqrt(2)), (0, sp.sqrt(2)), (), 0, 0),
         (sp.exp(-2 * (z - 1) ** 2), (), ((1, 0.5),), 0, 0),
         (z * gauss_cdf(4 * z) + sp.cos(z), (), ((0, 0.25),), 1, 0),

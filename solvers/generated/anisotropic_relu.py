@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/anisotropic_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "0181a39a9d7cbe7680a511e99b366951b86c6911014bae2bff6c8b442a287429",
+    "sha256": "bcf7760a318f0a0e378800d069cb3838d4f9821cca54ab170040613967c73759",
 }
 
 AFFINE = True  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -443,7 +443,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/anisotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "e6ebba6a50cb88cffd1d25694ca62716d5921467972f7d471590fcce2142ce01",
+    "sha256": "fee2bec73c4cb07d81d296b92e04a8216bfcda23fe527ee3f159125050e707fc",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -444,7 +444,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:

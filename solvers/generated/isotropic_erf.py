@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_erf.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "70b9a28770006b491713eecd85311115c0259dfd8bc9b0a17da978a69aa5ac24",
+    "sha256": "cdd80e4d05e8a2cac7bf7d43a52f623e3d402525b7b4c2d3aa2b8fc7026e7d26",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -419,7 +419,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "e18cc83ae574bb4a91c6db9a10b8378408d36c67cca888df3adcf6b3d73a9890",
+    "sha256": "dfc852995bc5da6f7af9b2e25271abc9e76940981f22a2a871e8c4dd532b5e6c",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -443,7 +443,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:

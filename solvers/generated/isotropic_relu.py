@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "90323e5f607446f9ec4a02bad3cfe459d72c3bcd78dde176e23c243f3083dad6",
+    "sha256": "e04757d3b8fa121e5468778bf7bcd96e619f46bb577e82c7101a644a0e7116a0",
 }
 
 AFFINE = True  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -441,7 +441,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_tanh.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "c7e424527a23c64d53859972676c6f1b00696929869a581603c73751460eab54",
+    "sha256": "a503a177fb842f8fc69fd507c1530794ad26fec05da51df3ba908d62a60616d4",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -406,7 +406,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "2ffedb84881799c27f127b4203a170458db39d6c72e8d05604113d7012fb54de",
+    "sha256": "67701c7d6c68b9802d8cdc39acb0da9ed73cb141cee286e11801f65a92d38248",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -442,7 +442,9 @@ def chosen_form(dims: tuple[float, ...], tolerance: float | None) -> KernelForm:
     top = len(best.weights) - 1 if best.error <= goal else int(most ** (1 / max(finite, 1)) + 1e-9)
     while finite > 0 and count <= top and not (best.error <= goal and BLOCKS == 2):
         trial = chi_form(dims, count)
-        trial = trial._replace(error=measured_error(trial, chi_form(dims, int(finer * count))))
+        # the nodes of Gauss-Legendre rules are dear beyond some ten thousand
+        reference = int(max(min(finer * count, MOST_FEATURES), 1.5 * count))
+        trial = trial._replace(error=measured_error(trial, chi_form(dims, reference)))
         if trial.error <= goal or trial.error < best.error:
             best = trial
         if trial.error <= goal or count == top:
