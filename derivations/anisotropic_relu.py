@@ -19,9 +19,11 @@ from workbench.codegen import write_module
 MODEL = anisotropic_gaussians(ReLU(), unit="affine")
 
 # %% [markdown]
-# This is the largest of the reductions: d + 2 numbers a unit become four, whatever d. It joins what
-# the two simpler models show: the offset of a unit shifts the knot, the two norms enter through the
-# deviation s_y = sqrt(tau_y^2 r1^2 + r2^2) and through the shares of the blocks in it.
+# d + 2 numbers a unit become four, whatever d.  The offset of a unit shifts the knot, the two norms enter
+# through the deviation s_y = sqrt(tau_y^2 r1^2 + r2^2) and through the shares of the blocks in it.
+#
+# Finding.  As in one block V and U(., theta') are linear in a and homogeneous of degree one in (b, r1, r2), so
+# the dynamics conserves a^2 - b^2 - r1^2 - r2^2 without ridge and noise.
 
 # %%
 if __name__ == "__main__":

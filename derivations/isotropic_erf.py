@@ -16,14 +16,14 @@ from workbench.codegen import write_module
 MODEL = isotropic_gaussians(Erf())
 
 # %% [markdown]
-# The error function is a smoothed step, erf(t) = 2 Phi(sqrt(2) t) - 1, so every expectation is an
-# orthant probability of one more Gaussian: two units at a fixed angle give the arcsine of their
-# correlation.
+# The error function is a smoothed step, erf(t) = 2 Phi(sqrt(2) t) - 1, so every expectation is an orthant
+# probability of the projections with independent noise of variance 1/2 added: two units at a fixed angle
+# give the arcsine of the correlation that is left, 2 K12/sqrt((1 + 2 K11)(1 + 2 K22)).
 #
-# Finding. An odd activation without offsets is blind to these classes: q = 0 and all even a_k vanish,
-# so V = 0 and, averaged over rotations, U = 0. SGD started from an invariant law has nothing to learn
-# from in the limit; only the fluctuations of a finite network feel the pair kernel at fixed angles.
-# Trained offsets (unit="affine") break the parity.
+# Finding.  An odd activation without offsets is blind to these classes: q = 0 and all even a_k vanish, so V = 0
+# and, averaged over rotations, U = 0.  But for ridge and noise, SGD started from an invariant law stands still
+# in the limit; only the fluctuations of a finite network feel the pair kernel at fixed angles.  Trained offsets
+# (unit="affine") break the parity.
 
 # %%
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ MODEL = isotropic_gaussians(ReLU(), unit="affine")
 # b): q(s, b) = E (b + sG)_+ = s phi(b/s) + b Phi(b/s). Its derivative in b is alpha_0, the one in s
 # is alpha_1.
 #
-# Finding. V is linear in a and homogeneous of degree one in (b, r): a unit can trade its output
-# weight for its length, and the dynamics conserves a^2 - b^2 - r^2 as long as there is neither ridge
+# Finding.  V and U(., theta') are linear in a and homogeneous of degree one in (b, r): a unit can trade its
+# output weight for its length, and the dynamics conserves a^2 - b^2 - r^2 as long as there is neither ridge
 # nor noise.
 
 # %%

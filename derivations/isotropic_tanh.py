@@ -16,10 +16,10 @@ from workbench.codegen import write_module
 MODEL = isotropic_gaussians(Tanh())
 
 # %% [markdown]
-# No Gaussian expectation of tanh is closed. The kernel is Mehler's series in the correlation with
-# coefficients a_k, and each alpha_k is an integral that the generated module takes by a quadrature
-# whose panels shrink around the bend of tanh: certified to 1e-12 like the closed forms, from s =
-# 1e-6, a line, to s = 1e3, a step.
+# No Gaussian expectation of tanh is closed, except for those that parity makes 0. The kernel is
+# Mehler's series in the correlation with coefficients a_k, and each alpha_k is an integral that the
+# generated module takes by a quadrature whose panels shrink around the bend of tanh: certified to
+# 1e-12 like the closed forms, from s = 1e-6, a line, to s = 1e3, a step.
 #
 # Finding. As for every odd activation without offsets, V = 0 and, averaged over rotations, U = 0.
 

@@ -94,7 +94,9 @@ def first_mesh(problem: Problem, count: int, r_max: float | None) -> Cells:
     """``count`` cells of [0, r_max] that hold the initial law; BadInput if they cannot, or it is no density."""
     coordinates = tuple(problem.module.COORDINATES)
     if coordinates != ("r",):
-        raise BadInput(f"COORDINATES = {coordinates}: this solver takes a module in ('r',); use particles")
+        raise BadInput(
+            f"COORDINATES = {coordinates}: this solver takes models reduced to r, e.g. isotropic_truncated_relu"
+        )
     if math.isinf(problem.d):
         raise BadInput(f"d = {problem.d}: the initial law is a point, not a density; use particles")
     radius = float(problem.initial.radial_quantiles(np.array([1 - 1e-12]), problem.d)[0])

@@ -73,7 +73,9 @@ def solve(
             "give beta=inf, or use the method fokker-planck"
         )
     if tuple(problem.module.COORDINATES) != ("r",):
-        raise BadInput(f"coordinates {problem.module.COORDINATES}: this solver takes models reduced to r")
+        raise BadInput(
+            f"coordinates {problem.module.COORDINATES}: this solver takes models reduced to r, e.g. isotropic_truncated_relu"
+        )
     start = time.perf_counter()
     module, p = problem.module, problem.parameters
     rho = quantile_atoms(problem, config.atoms)

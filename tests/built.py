@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.oracles import ACTIVATIONS
-from workbench import Derivation, Model, isotropic_gaussians, kernel_steps, potential_steps
+from workbench import Derivation, Model, feature_steps, isotropic_gaussians, kernel_steps, potential_steps
 from workbench.certificates import Certificate
 from workbench.codegen import generate, load
 from workbench.derivation import _derived
@@ -30,6 +30,7 @@ def uncertified(model: Model) -> Derivation:
     with (
         patch.object(potential_steps, "certify", _passed_over),
         patch.object(kernel_steps, "certify", _passed_over),
+        patch.object(feature_steps, "certify", _passed_over),
     ):
         return _derived.__wrapped__(model)  # past the cache, which keeps certified derivations
 

@@ -18,7 +18,6 @@ from workbench.activation_code import sigma_code, sigma_prime_code
 from workbench.activations import AbsoluteValue, HardTanh, LeakyReLU, ReLU, nonmonotone
 from workbench.calculus.parser import parse
 from workbench.smooth import (
-    LINE,
     Activation,
     Erf,
     Gelu,
@@ -32,6 +31,7 @@ from workbench.smooth import (
     check_trainable,
 )
 from workbench.special import gauss_cdf
+from workbench.stable_forms import LINE
 
 ROOT = Path(__file__).parents[1]
 z = sp.Symbol("z")

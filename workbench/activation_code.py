@@ -27,8 +27,9 @@ from scipy import special
 from workbench.activations import PiecewiseLinear
 from workbench.calculus.branches import Branch
 from workbench.calculus.special import mp_number
-from workbench.smooth import LINE, MODULES, Activation, log_cosh, logistic, softplus, stable_sech, stable_tanh
+from workbench.smooth import Activation
 from workbench.special import gauss_cdf, gauss_pdf
+from workbench.stable_forms import LINE, MODULES, log_cosh, logistic, softplus, stable_sech, stable_tanh
 
 FAR = 2.0**130  # where a tail is its leading power to the last bit, unless it holds constants as large
 LARGEST = 1.79e308

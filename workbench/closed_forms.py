@@ -1,7 +1,7 @@
 """What a model needs to know of its activation, in symbols: q, alpha_k, g_n and the pair kernel.
 
-Piecewise-linear activations take the formulas of ``workbench.gaussian``, which lose no digits at any
-scale; every other one those of the calculus.  Where there is no closed form the entry is None, and
+Piecewise-linear activations take the formulas of ``workbench.gaussian``, which lose no digits as
+the scale grows; every other one those of the calculus.  Where there is no closed form the entry is None, and
 certificates and code take a quadrature instead.
 """
 

@@ -224,7 +224,7 @@ def _tuple(items: Iterable[str]) -> str:
     return "(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")"
 
 
-def trusted_parts(derivation: Derivation) -> tuple[str, ...]:
+def quadrature_parts(derivation: Derivation) -> tuple[str, ...]:
     """The parts whose closed form, in float64, misses its certificate and gives way to a quadrature."""
     if isinstance(derivation.model.activation, PiecewiseLinear):
         return ()  # built to hold at every scale: a miss is an error
@@ -234,7 +234,7 @@ def trusted_parts(derivation: Derivation) -> tuple[str, ...]:
 def write_module(derivation: Derivation) -> str:
     """Certify and write ``solvers/generated/NAME.py`` of this checkout; return that relative path."""
     relative = f"solvers/generated/{derivation.model.name}.py"
-    text = generate(derivation, f"derivations/{derivation.model.name}.py", trusted_parts(derivation))
+    text = generate(derivation, f"derivations/{derivation.model.name}.py", quadrature_parts(derivation))
     certify_module(load(text, derivation.model.name), derivation)
     (Path(__file__).parents[1] / relative).write_text(text, encoding="utf-8")
     return relative
@@ -243,7 +243,7 @@ def write_module(derivation: Derivation) -> str:
 def build(model: Model) -> ModuleType:
     """Derive ``model``, generate its module, load it and certify it: same protocol as a generated file."""
     derivation = derive(model)
-    module = load(generate(derivation, numeric=trusted_parts(derivation)), model.name)
+    module = load(generate(derivation, numeric=quadrature_parts(derivation)), model.name)
     certify_module(module, derivation)
     return module
 

@@ -1,7 +1,7 @@
 """Model -> Derivation: the mean-field potentials and the reduced equation, step by step.
 
 Input: a ``Model``.  Output: an immutable ``Derivation``, every step with its rule and, where it states a
-number, a certificate.  ``derive`` is the table of contents: the steps are in ``potential_steps``,
+number, a certificate.  ``derive`` is the table of contents: the steps are in ``potential_steps``, ``feature_steps``,
 ``kernel_steps`` and ``equation_steps``, the formulas in ``closed_forms`` and ``orbits``, the oracles in
 ``certificates``.
 """

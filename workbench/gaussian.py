@@ -48,11 +48,10 @@ def total_slope_change(sigma: PiecewiseLinear) -> sp.Rational:
 
 def gaussian_mean(sigma: PiecewiseLinear, s: sp.Expr, b: sp.Expr) -> sp.Expr:
     """q(s, b) = E sigma(b + s G)."""
-    hinges = (
-        c * (s * gauss_pdf_delta((t - b) / s) - (t - b) * gauss_cdf((b - t) / s)) for c, t in sigma.hinges
-    )
-    line = sigma.offset + sigma.left_slope * b
-    return line + sp.Add(*hinges) + total_slope_change(sigma) * s / sp.sqrt(2 * sp.pi)
+    hinges = (c * (s * gauss_pdf_delta((t - b) / s) - t * gauss_cdf((b - t) / s)) for c, t in sigma.hinges)
+    # b times the mean slope: where a bounded sigma is saturated the c_j cancel exactly, however large b is
+    slope = sigma.left_slope + sp.Add(*(c * gauss_cdf((b - t) / s) for c, t in sigma.hinges))
+    return sigma.offset + b * slope + sp.Add(*hinges) + total_slope_change(sigma) * s / sp.sqrt(2 * sp.pi)
 
 
 def slope_mean(sigma: PiecewiseLinear, s: sp.Expr, b: sp.Expr) -> sp.Expr:
@@ -70,11 +69,11 @@ def slope_coefficient(sigma: PiecewiseLinear, k: sp.Expr, s: sp.Expr, b: sp.Expr
 def sphere_mean(sigma: PiecewiseLinear, n: sp.Expr, c: sp.Expr, b: sp.Expr) -> sp.Expr:
     """g_n(c, b) = E sigma(b + c S), S the first coordinate of a uniform unit vector of R^n."""
     hinges = (
-        slope * (c * sphere_moment_delta(n, (t - b) / c) - (t - b) * sphere_tail(n, (t - b) / c))
-        for slope, t in sigma.hinges
+        change * (c * sphere_moment_delta(n, (t - b) / c) - t * sphere_tail(n, (t - b) / c))
+        for change, t in sigma.hinges
     )
-    line = sigma.offset + sigma.left_slope * b
-    return line + sp.Add(*hinges) + total_slope_change(sigma) * c * sphere_moment(n, sp.S.Zero)
+    rest = b * sphere_offset_slope(sigma, n, c, b)
+    return sigma.offset + rest + sp.Add(*hinges) + total_slope_change(sigma) * c * sphere_moment(n, sp.S.Zero)
 
 
 def sphere_scale_slope(sigma: PiecewiseLinear, n: sp.Expr, c: sp.Expr, b: sp.Expr) -> sp.Expr:

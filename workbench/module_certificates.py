@@ -13,7 +13,7 @@ import numpy as np
 from workbench.certificates import Certificate, Oracle, certify, normalised_hermite
 from workbench.errors import CertificateFailure
 from workbench.evaluators import Evaluator
-from workbench.kernel_steps import feature_integrals
+from workbench.feature_steps import feature_integrals
 from workbench.potential_steps import TAUS, class_average, offsets, orbit_grid
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def certify_module(module: ModuleType, derivation: Derivation) -> tuple[Certific
     Raises
     ------
     CertificateFailure
-        where the float64 code is off by more than 1e-10 of max(1, |value|).
+        where the float64 code is off by more than 1e-10 of max(1, |value|); for U, by more than the error
+        that its finite rank states, relative to the sizes of the units.
     """
     model = derivation.model
     return (
@@ -276,15 +277,17 @@ def _kernels(module: ModuleType, model: Model) -> tuple[Certificate, ...]:
         def code(*both: Any, p: Any = p) -> float:
             return float(module.U(_array(*both[: flat + blocks]), _array(*both[flat + blocks :]), p))
 
-        scale = max(1.0, math.sqrt(abs(exact(*x, *x) * exact(*x2, *x2))))
+        # the stated error is relative to the sizes of the units
+        second = [float(module.U_pair(_array(*y), _array(*y), np.ones(blocks), p)) for y in (x, x2)]
+        scale = max(1.0, math.sqrt(second[0] * second[1]))
         found.append(
             certify(
-                f"float64: U, d = {d}" + (f", s0 = {s0}" if blocks > 1 else ""),
+                f"float64: U to its stated error, d = {d}" + (f", s0 = {s0}" if blocks > 1 else ""),
                 "pair kernel averaged over the angles" if cheap else "the chi route",
-                code,
-                exact,
+                lambda *both, code=code, scale=scale: code(*both) / scale,
+                lambda *both, exact=exact, scale=scale: exact(*both) / scale,
                 grid,
-                max(TOLERANCE, form.error) * scale,
+                max(TOLERANCE, form.error),
             )
         )
     return tuple(found)

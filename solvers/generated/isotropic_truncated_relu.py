@@ -13,8 +13,8 @@ Shapes      x (..., 1) with x[..., 0] = r, K features; p = {"d": 40, "tau_plus":
             max(1, |sigma_*|_theta |sigma_*|_theta'), root mean squares of the units (without it TARGET_ERROR,
             or at small dimensions what DEFAULT_FEATURES give).
             Everything is dimensionless.
-            Results live where x lives, in NumPy or CuPy; V, phi and their gradients are extended evenly
-            to negative radii, and at radius 0 the gradient is a limit from above.
+            Results live where x lives, in NumPy or CuPy; V and phi are extended evenly to negative radii, and
+            at radius 0 the gradient is a limit from above.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "67701c7d6c68b9802d8cdc39acb0da9ed73cb141cee286e11801f65a92d38248",
+    "sha256": "f2131bb6ddd29e10d9159bf9e5f615799085fe09dcfd1c5c42b45bedf3b22b80",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -291,6 +291,7 @@ def U_pair(x: Any, x2: Any, cosines: Any, p: Any) -> Any:
 def U_exact(x: Any, x2: Any, p: Any) -> Any:
     """U without series or features, for checks: the pair kernel averaged over the angle in each block."""
     xp, _ = namespace(x)
+    x, x2 = points(x), points(x2)
     angles = [angle_rule(n) for n in dimensions(p)]
     grid = np.meshgrid(*(cosine for cosine, _ in angles), indexing="ij")
     weight = math.prod(np.meshgrid(*(weight for _, weight in angles), indexing="ij"))
@@ -310,7 +311,8 @@ class KernelForm(NamedTuple):
     route "chi": f = E sigma(b + sum_i part_i R_i S_i), R = index (K, 1) Gauss-Legendre nodes in the chi
     laws of |x|/std in the blocks.  The error is measured.
     Times the output weight where it is trained.  With means +-mu all this is taken given the data's
-    coordinate along mu, at Gauss-Hermite nodes; the measured error then holds for |m| <= 4 radii.
+    coordinate along mu, at Gauss-Hermite nodes: where m is much larger than the radii and sigma has a kink,
+    they converge slowly, and the measured error says so.
     error is relative to max(1, |sigma_*|_theta |sigma_*|_theta'), |sigma_*|^2 = E sigma_*^2.
     """
 
@@ -540,7 +542,7 @@ def probes(dims: tuple[float, ...]) -> Any:
     radii = np.stack(np.meshgrid(*per_block, indexing="ij"), axis=-1).reshape(-1, BLOCKS)
     columns = [radii[:, i] for i in range(BLOCKS)]
     if SHIFTED:
-        columns.insert(0, np.resize([0.5, -1.0, 4.0], len(radii)) * np.sqrt(np.sum(radii**2, axis=-1)))
+        columns.insert(0, np.resize([0.5, -1.0, 4.0, 300.0], len(radii)) * np.sqrt(np.sum(radii**2, axis=-1)))
     if AFFINE:
         columns = [np.ones(len(radii)), np.resize([0.0, 0.7, -1.3, 2.6, -4.0], len(radii)), *columns]
     x = np.stack(columns, axis=-1)
