@@ -72,6 +72,7 @@ def generate(derivation: Derivation, script: str = "", numeric: tuple[str, ...] 
         # nodes along mu converge slowly where a unit's kink is sharp: a finer series would be lost on them
         "target_error": "1e-6" if model.shifted else "1e-10",
         "default_features": "4096" if model.shifted else "1024",
+        "restriction": "; it holds for |m| <= 4 radii, see KernelForm" if model.shifted else "",
         "constants": _constants(model),
         "kinks": _tuple(repr(float(t)) for t in sigma.kinks),
         "bends": _tuple(f"({float(t)!r}, {float(width)!r})" for t, width in sigma.bends),

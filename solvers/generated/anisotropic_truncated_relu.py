@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/anisotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "066cdabc49063ae0b4ce9a00d649fec3bfd9a651d4519a59b12592e7bef21d30",
+    "sha256": "d9cbc2dc70cb3f3f22fc06c13edf5d1f0bfedd7b1a22ada140d99e8dabd403cb",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -313,8 +313,8 @@ class KernelForm(NamedTuple):
     route "chi": f = E sigma(b + sum_i part_i R_i S_i), R = index (K, 2) Gauss-Legendre nodes in the chi
     laws of |x|/std in the blocks.  The error is measured.
     Times the output weight where it is trained.  With means +-mu all this is taken given the data's
-    coordinate along mu, at Gauss-Hermite nodes: where m is much larger than the radii and sigma has a kink,
-    they converge slowly, and the measured error says so.
+    coordinate along mu, at Gauss-Hermite nodes; the measured error then holds for |m| <= 4 radii.  Beyond,
+    a kink of sigma is not smoothed by the radii any more, and U is good to some 1e-3 or 1e-2 only.
     error is relative to max(1, |sigma_*|_theta |sigma_*|_theta'), |sigma_*|^2 = E sigma_*^2.
     """
 
@@ -544,7 +544,7 @@ def probes(dims: tuple[float, ...]) -> Any:
     radii = np.stack(np.meshgrid(*per_block, indexing="ij"), axis=-1).reshape(-1, BLOCKS)
     columns = [radii[:, i] for i in range(BLOCKS)]
     if SHIFTED:
-        columns.insert(0, np.resize([0.5, -1.0, 4.0, 300.0], len(radii)) * np.sqrt(np.sum(radii**2, axis=-1)))
+        columns.insert(0, np.resize([0.5, -1.0, 4.0], len(radii)) * np.sqrt(np.sum(radii**2, axis=-1)))
     if AFFINE:
         columns = [np.ones(len(radii)), np.resize([0.0, 0.7, -1.3, 2.6, -4.0], len(radii)), *columns]
     x = np.stack(columns, axis=-1)

