@@ -237,10 +237,15 @@ def _line_of(sigma: Any, s: Any, b: Any, slope: bool, precision: int) -> tuple[t
 def normalised_hermite(order: int) -> Callable[[Any], Any]:
     """h_k = He_k/sqrt(k!) as a function at mpmath's working precision, by its three-term recurrence."""
 
+    known: dict[tuple[Any, int], Any] = {}  # sigma, sigma' and G sigma' are integrated on the same nodes
+
     def value(z: Any) -> Any:
-        below, here = mp.mpf(0), mp.mpf(1)
-        for j in range(order):
-            below, here = here, z * here - j * below
-        return here / mp.sqrt(mp.factorial(order))
+        key = (z, mp.mp.prec)
+        if key not in known:
+            below, here = mp.mpf(0), mp.mpf(1)
+            for j in range(order):
+                below, here = here, z * here - j * below
+            known[key] = here / mp.sqrt(mp.factorial(order))
+        return known[key]
 
     return value
