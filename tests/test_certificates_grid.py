@@ -34,13 +34,13 @@ def moment(k: int, n: int) -> Any:
 
 @pytest.mark.parametrize("name", ONE_BLOCK)
 @pytest.mark.parametrize(
-    "i", [0, 5, 9, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 2, 3, 4, 6, 7, 8))]
+    "i", [0, 6, 9, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 2, 3, 4, 5, 7, 8))]
 )
 def test_series_of_U_in_one_block(name: str, i: int) -> None:
     """sum_k m_k(40) a_k(s) a_k(s'), k <= 80 (m_82 = 2e-17), against E over |x| and two free directions."""
     model = MODELS[name]
     values, oracle = Evaluator(model), Oracle(model.activation)
-    s, s2 = mp.mpf(10) ** EXPONENTS[i], mp.mpf(10) ** EXPONENTS[(3 * i + 2) % 10]
+    s, s2 = mp.mpf(10) ** EXPONENTS[i], mp.mpf(10) ** EXPONENTS[(i + 1) % 10]
     b, b2 = (mp.mpf("0.75"), mp.mpf(-2)) if model.has_offset else (mp.mpf(0), mp.mpf(0))
 
     def series(s: Any, s2: Any) -> Any:
@@ -105,7 +105,9 @@ def test_series_of_U_in_two_blocks(name: str, i: int) -> None:
 )
 def test_pair_kernels_of_nearly_parallel_units(name: str, rho: Any, i: int) -> None:
     model = MODELS[name]
-    s, s2 = mp.mpf(10) ** EXPONENTS[i], mp.mpf(10) ** EXPONENTS[(i + 1) % 10]
+    # of about one length: only then do nearly parallel units reach their kinks together
+    s = mp.mpf(10) ** EXPONENTS[i]
+    s2 = mp.mpf("1.25") * s
     zero = mp.mpf(0)
     oracle = Oracle(model.activation)
     certify("pair", "nested", Evaluator(model).pair, oracle.pair, [(s, s2, rho, zero, zero)], 1e-12)
