@@ -49,7 +49,7 @@ def _histogram(axes: Any, trajectories: Mapping[str, Trajectory], snapshot: int)
         radii, bins=bins, weights=units.weights / (bins[1] - bins[0]), label="SGD", **style.HISTOGRAM
     )
     cells = trajectories["fokker_planck"].measure(snapshot)
-    edges = trajectories["fokker_planck"].data["edges"].values
+    edges = trajectories["fokker_planck"].data["edges_r"].values
     r, density = cells.points[:, 0], cells.weights / (edges[1] - edges[0])
     axes.plot(r, density, label="DD (Fokker-Planck)", **style.DENSITY)
     # mass that collapses towards r = 0 is a peak without a scale: it may leave the axes, its mass is told

@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # the same names, for type checkers
     from workbench.errors import BadInput as BadInput
     from workbench.errors import CertificateFailure as CertificateFailure
     from workbench.errors import NumericalFailure as NumericalFailure
+    from workbench.initial import GaussianInitialLaw as GaussianInitialLaw
+    from workbench.initial import InitialDensity as InitialDensity
     from workbench.kramers_moyal import derive_limit as derive_limit
     from workbench.kramers_moyal import noise_conventions as noise_conventions
     from workbench.measure import Measure as Measure
@@ -35,7 +37,6 @@ if TYPE_CHECKING:  # the same names, for type checkers
     from workbench.models import Model as Model
     from workbench.models import anisotropic_gaussians as anisotropic_gaussians
     from workbench.models import isotropic_gaussians as isotropic_gaussians
-    from workbench.problem import GaussianInitialLaw as GaussianInitialLaw
     from workbench.problem import Problem as Problem
     from workbench.problem import StepSchedule as StepSchedule
     from workbench.problem import log_spaced_times as log_spaced_times
@@ -90,7 +91,8 @@ _HOME = {
     "Measure": "measure",
     "risk": "measure",
     "wasserstein1": "measure",
-    "GaussianInitialLaw": "problem",
+    "GaussianInitialLaw": "initial",
+    "InitialDensity": "initial",
     "Problem": "problem",
     "StepSchedule": "problem",
     "log_spaced_times": "problem",

@@ -16,44 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from workbench.checks import real_number
 from workbench.errors import BadInput
+from workbench.initial import GaussianInitialLaw, InitialLaw, is_radial
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class GaussianInitialLaw:
-    """Initial law w ~ N(0, kappa^2/d I_d), so that r = |w| ~ (kappa/sqrt(d)) chi_d  [MMN18].
-
-    At ``d = inf`` the radius is the constant ``kappa``.
-    """
-
-    kappa: float = 0.8
-
-    def __post_init__(self) -> None:
-        if not 1e-150 < real_number("kappa", self.kappa) < 1e200:
-            raise BadInput(
-                f"kappa = {self.kappa} is not a scale: give 1e-150 < kappa < 1e200, e.g. kappa=0.8"
-            )
-
-    def radial_quantiles(self, levels: Array, d: float) -> Array:
-        """Quantiles of r = |w| at ``levels`` in (0, 1), same shape as ``levels``."""
-        if math.isinf(d):
-            return np.full(np.shape(levels), self.kappa)
-        return np.asarray(stats.chi.ppf(levels, d) * self.kappa / math.sqrt(d))
-
-    def radial_cdf(self, r: Array, d: float) -> Array:
-        """P(|w| <= r), same shape as ``r``."""
-        if math.isinf(d):
-            return (np.asarray(r) >= self.kappa).astype(float)
-        return np.asarray(stats.chi.cdf(np.asarray(r) * math.sqrt(d) / self.kappa, d))
-
-    def draw_weights(self, rng: np.random.Generator, units: int, d: int) -> Array:
-        """Independent weight vectors, shape (units, d)."""
-        return rng.standard_normal((units, d)) * (self.kappa / math.sqrt(d))
 
 
 @dataclass(frozen=True)
@@ -115,6 +83,9 @@ class Problem:
         ridge lam >= 0 and inverse temperature 0 < beta <= inf (inf: no noise).
     schedule
         the step schedule xi(t).
+    radial_entropy
+        whether the norm of n weights carries the entropy of its orbit, the drift (n - 1)/r of noise in
+        R^n; without it a norm diffuses like a coordinate on a half-line (a model problem, not SGD).
 
     Raises
     ------
@@ -126,10 +97,11 @@ class Problem:
     parameters: Mapping[str, Any]
     snapshots: tuple[float, ...]
     records: tuple[float, ...] = ()
-    initial: GaussianInitialLaw = field(default_factory=GaussianInitialLaw)
+    initial: InitialLaw = field(default_factory=GaussianInitialLaw)
     lam: float = 0.0
     beta: float = math.inf
     schedule: StepSchedule = field(default_factory=StepSchedule)
+    radial_entropy: bool = True
 
     def __post_init__(self) -> None:
         try:
@@ -155,9 +127,16 @@ class Problem:
             raise BadInput(f"lam = {self.lam}: the ridge must be finite and lam >= 0")
         if not real_number("beta", self.beta) > 0:
             raise BadInput(f"beta = {self.beta}: the inverse temperature must be beta > 0 (inf for no noise)")
-        if math.isfinite(self.beta) and math.isinf(self.d):
+        if not isinstance(self.initial, InitialLaw):
             raise BadInput(
-                "d = inf with finite beta: the entropy term (d - 1)/beta log r diverges; give a finite d or beta=inf"
+                f"initial = {self.initial!r}: give a GaussianInitialLaw or an InitialDensity of the units at t = 0"
+            )
+        if not isinstance(self.radial_entropy, bool):
+            raise BadInput(f"radial_entropy = {self.radial_entropy!r}: give True or False")
+        if math.isfinite(self.beta) and any(math.isinf(n) for n in self.orbit_dimensions()):
+            raise BadInput(
+                "d = inf with finite beta: the entropy term (d - 1)/beta log r diverges; "
+                "give a finite d, beta=inf or radial_entropy=False"
             )
 
     @property
@@ -169,6 +148,21 @@ class Problem:
     def t_end(self) -> float:
         """Time at which the run ends."""
         return self.snapshots[-1]
+
+    def weight_dimensions(self) -> tuple[float, ...]:
+        """For every coordinate the number of weights behind it: n for the norm of a block of n, else 1."""
+        module, p = self.module, self.parameters
+        radii = sum(map(is_radial, module.COORDINATES))
+        if hasattr(module, "dimensions"):
+            norms = iter(module.dimensions(p))
+        else:  # written by hand: one block, or the two of an anisotropic class
+            norms = iter((self.d,) if radii == 1 else (p["s0"], self.d - p["s0"]))
+        return tuple(float(next(norms)) if is_radial(c) else 1.0 for c in module.COORDINATES)
+
+    def orbit_dimensions(self) -> tuple[float, ...]:
+        """For every coordinate the n of its radial entropy (n - 1)/beta log r; 1 where there is none."""
+        sizes = self.weight_dimensions()
+        return sizes if self.radial_entropy else (1.0,) * len(sizes)
 
     def all_times(self) -> tuple[float, ...]:
         """Every time at which the risk is recorded: records and snapshots, merged and sorted."""
