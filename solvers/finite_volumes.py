@@ -185,7 +185,8 @@ class FiniteVolumes:
         """Values of the cells of this rank and of the neighbours that it sees."""
         vector.array[: self._local] = values
         vector.scatter_forward()
-        return vector.array  # type: ignore[no-any-return]
+        everything: Array = vector.array
+        return everything
 
     def _limited_slope(self, axis: int, rho: Array) -> Array:
         """d_i rho by van Leer's monotonised central difference; 0 at an extremum and at the boundary."""
@@ -344,8 +345,10 @@ class VTXFile:
     """A density over time for ParaView, one value a cell; written by all ranks together."""
 
     def __init__(self, path: str) -> None:
-        self._path, self._space, self._writer, self._density = path, None, None, None
-        self._parts = 0
+        self._path, self._parts = path, 0
+        self._space: Any = None
+        self._density: Any = None
+        self._writer: Any = None
 
     def write(self, volumes: FiniteVolumes, masses: Array, t: float) -> None:
         """Append the density; a domain that has grown continues in a file of its own."""

@@ -289,9 +289,9 @@ class _Run:
         wider = replace(old, edges=tuple(edges))
         if wider.count > self.config.max_cells:
             names = ", ".join(old.coordinates[axis] for axis, _ in full)
-            ends = ", ".join(f"{old.edges[axis][-side]:.4g}" for axis, side in full)
+            reached = ", ".join(f"{old.edges[axis][-side]:.4g}" for axis, side in full)
             raise NumericalFailure(
-                f"mass reached {names} = {ends}, the end of the domain, and max_cells = "
+                f"mass reached {names} = {reached}, the end of the domain, and max_cells = "
                 f"{self.config.max_cells} is used up; raise max_cells, r_max or bounds"
             )
         both = [

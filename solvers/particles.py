@@ -41,7 +41,7 @@ class ParticlesConfig:
 def quantile_atoms(problem: Problem, atoms: int) -> Measure:
     """J atoms of mass 1/J at the quantiles (i + 1/2)/J of the initial law of r."""
     levels = (np.arange(atoms) + 0.5) / atoms
-    return Measure.uniform(problem.initial.radial_quantiles(levels, problem.d)[:, None])
+    return Measure.uniform(problem.gaussian_initial.radial_quantiles(levels, problem.d)[:, None])
 
 
 def solve(
@@ -102,7 +102,7 @@ def solve(
                 "model": module.NAME,
                 "parameters": dict(p),
                 "config": asdict(config),
-                "kappa": problem.initial.kappa,
+                "kappa": problem.gaussian_initial.kappa,
                 "lam": problem.lam,
                 "xi_exponent": problem.schedule.exponent,
                 "steps": steps,

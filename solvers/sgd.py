@@ -203,7 +203,7 @@ def solve(
     weights_rng, data_rng, noise_rng = streams(config.seed)
     law = problem.module.data_law(problem.parameters)
     # Fortran order, so that the BLAS updates it in place.
-    W = np.asfortranarray(problem.initial.draw_weights(weights_rng, config.units, int(problem.d)))
+    W = np.asfortranarray(problem.gaussian_initial.draw_weights(weights_rng, config.units, int(problem.d)))
     total = stops[-1].step
     records: list[_Record] = []
     pending = iter(stops)
@@ -350,7 +350,7 @@ def _assemble(
             "method": "sgd",
             "model": problem.module.NAME,
             "parameters": {name: float(value) for name, value in problem.parameters.items()},
-            "kappa": problem.initial.kappa,
+            "kappa": problem.gaussian_initial.kappa,
             "epsilon": float(config.epsilon),
             "units": int(config.units),
             "seed": int(config.seed),

@@ -182,7 +182,7 @@ def test_initial_atoms_are_the_quantiles() -> None:
     problem = Problem(truncated, P, (1.0,), initial=GaussianInitialLaw(0.8))
     atoms = quantile_atoms(problem, 5)
     assert atoms.weights == pytest.approx([0.2] * 5)
-    assert problem.initial.radial_cdf(atoms.points[:, 0], 40) == pytest.approx(
+    assert problem.gaussian_initial.radial_cdf(atoms.points[:, 0], 40) == pytest.approx(
         [0.1, 0.3, 0.5, 0.7, 0.9], rel=1e-9
     )
 

@@ -98,7 +98,7 @@ def plain_loop(problem: Problem, config: SGDConfig, steps: int) -> tuple[Array, 
     """
     module, p, d = problem.module, problem.parameters, int(problem.d)
     weights_rng, data_rng, noise_rng = streams(config.seed)
-    W = problem.initial.draw_weights(weights_rng, config.units, d).tolist()
+    W = problem.gaussian_initial.draw_weights(weights_rng, config.units, d).tolist()
     squares, finite = [], []
     for k in range(steps):
         if k % 1024 == 0:
@@ -126,7 +126,7 @@ def test_one_step_by_hand() -> None:
     config = SGDConfig(epsilon=0.1, units=2, seed=4, keep_weights=True)
     problem = make_problem(d=2, snapshots=(0.1,), lam=0.5, schedule=StepSchedule(0.25))
     weights_rng, data_rng, _ = streams(4)
-    (u, v) = problem.initial.draw_weights(weights_rng, 2, 2)
+    (u, v) = problem.gaussian_initial.draw_weights(weights_rng, 2, 2)
     x_all, y_all = draw_samples(data_rng, RELU.data_law(problem.parameters), 1024)
     x, y = x_all[0], y_all[0]
     zu, zv = u[0] * x[0] + u[1] * x[1], v[0] * x[0] + v[1] * x[1]

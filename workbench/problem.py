@@ -149,6 +149,16 @@ class Problem:
         """Time at which the run ends."""
         return self.snapshots[-1]
 
+    @property
+    def gaussian_initial(self) -> GaussianInitialLaw:
+        """The initial law of solvers that draw units or quantiles; BadInput for one that has neither."""
+        if not isinstance(self.initial, GaussianInitialLaw):
+            raise BadInput(
+                f"initial = {self.initial!r}: units are drawn from a GaussianInitialLaw only; "
+                "give one, or use the method fokker-planck"
+            )
+        return self.initial
+
     def weight_dimensions(self) -> tuple[float, ...]:
         """For every coordinate the number of weights behind it: n for the norm of a block of n, else 1."""
         module, p = self.module, self.parameters
