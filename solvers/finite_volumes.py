@@ -44,8 +44,9 @@ def fenics(comm: Any = None) -> SimpleNamespace:
 
         import petsc4py
 
-        # PETSc would otherwise turn a closed pipe into an abort, and read options from home
-        petsc4py.init(["", "-no_signal_handler", "-skip_petscrc"])
+        # DOLFINx would start PETSc, which is not used here, on all ranks at once, with options from home
+        # and a handler that turns a closed pipe into an abort
+        petsc4py.init(["", "-no_signal_handler", "-skip_petscrc"], comm=MPI.COMM_SELF)
         import dolfinx.jit
         import ffcx.options
         import ufl
@@ -249,14 +250,19 @@ def facet_rates(beta: float, facets: Facets, psi: Array, rho: Array, slope: Arra
     if math.isinf(beta):
         descent = climb
     else:  # X/(1 - e^(-X)) = B(X) + X, over beta
-        X = np.log(larger / np.maximum(np.minimum(outflow, inflow), EMPTY))
+        # in logarithms: the smaller of the flows may be below the smallest float64
+        log_left = np.log(np.maximum(facets.area_left * rho_left, EMPTY))
+        log_right = np.log(np.maximum(facets.area_right * rho_right, EMPTY))
+        X = np.abs(log_left - log_right - beta * dpsi)
         descent = (bernoulli(X) + X) / beta
     face = np.where(
         outflow > inflow,
         rho_left + slope[facets.left] * facets.reach_left,
         rho_right + slope[facets.right] * facets.reach_right,
     )
-    kappa = np.where(larger > EMPTY, np.clip(face * descent / larger, 0.0, MOST_KAPPA), 1.0)
+    # where the area throttles a strong drift towards r = 0, rates may rise to what they are without it
+    most = MOST_KAPPA * np.maximum(1.0, down / np.maximum(np.maximum(out, back), EMPTY))
+    kappa = np.where(larger > EMPTY, np.clip(face * descent / larger, 0.0, most), 1.0)
     return kappa * out * facets.hop_left, kappa * back * facets.hop_right
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``workbench models | figures | derive | solve | reproduce``.
+"""The command line: ``workbench models | figures | derive | solve | sweep | reproduce``.
 
 Exit codes: 0 done; 2 bad input (one message with the offending value and the mend); 3 a run that failed
 for numerical reasons (where, and what was kept).  Progress goes to standard error, results to standard
@@ -8,11 +8,10 @@ output; with ``--json`` the last line of standard output is one JSON object.
 from __future__ import annotations
 
 import json
-import pkgutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,16 +22,28 @@ import click
 from workbench import __version__
 from workbench.checks import whole_number
 from workbench.errors import BadInput, CertificateFailure, NumericalFailure
-from workbench.settings import one_of, read_problem, read_whole_number, split_settings
-
-METHODS = {  # method -> (module, its config)
-    "particles": ("solvers.particles", "ParticlesConfig"),
-    "fokker-planck": ("solvers.fokker_planck", "FokkerPlanckConfig"),
-    "sgd": ("solvers.sgd", "SGDConfig"),
-}
+from workbench.runs import (
+    METHODS,
+    PARALLEL,
+    Run,
+    attempt,
+    combinations,
+    generated_module,
+    make_writable_folder,
+    make_writable_result,
+    make_writable_sweep,
+    model_names,
+    write_index,
+)
+from workbench.settings import one_of, read_whole_number, split_settings
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object last on standard output."
+)
+
+method_option = click.option("--method", required=True, help=f"One of {', '.join(METHODS)}.")
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter, e.g. --set d=40; repeatable."
 )
 
 
@@ -47,6 +58,8 @@ def commands(context: click.Context) -> None:
       workbench models
       workbench derive isotropic_truncated_relu --format latex
       workbench solve isotropic_truncated_relu --method particles --set d=40 --out dd.nc
+      mpiexec -n 4 workbench solve anisotropic_truncated_relu --method fokker-planck --set beta=200 --out fp.nc
+      workbench sweep isotropic_truncated_relu --method stationary --set lam=0.01 --over beta=50,100,200 --out gibbs
       workbench reproduce distribution --scale smoke --out figures
     """
     if context.invoked_subcommand is None:
@@ -118,50 +131,89 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
 
 @commands.command()
 @click.argument("model")
-@click.option("--method", required=True, help="particles, fokker-planck or sgd.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter, e.g. --set d=40; repeatable."
-)
+@method_option
+@settings_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The netCDF file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @json_option
 def solve(
     model: str, method: str, settings: tuple[str, ...], out: Path, overwrite: bool, as_json: bool
 ) -> dict[str, Any]:
-    """Solve MODEL by one method and write the trajectory."""
-    one_of("model", model, model_names())
-    one_of("method", method, METHODS)
-    home, config_name = METHODS[method]
-    solver = import_module(home)
-    problem, config = read_problem(
-        generated_module(model), split_settings(settings), getattr(solver, config_name)
-    )
-    if out.is_dir():
-        raise BadInput(f"--out {out} is a folder: name a file, e.g. --out {out / (model + '.nc')}")
-    if out.exists() and not overwrite:
-        raise BadInput(f"--out {out} exists: choose another file, or add --overwrite")
-    make_writable_folder(out.parent)
-    make_writable_file(out)
-    try:
-        with progress_bar(f"{method} {model}") as progress:
-            trajectory = solver.solve(problem, config, progress)
-    except NumericalFailure as failure:
-        # an earlier result of that name is not given up for half a run
-        raise kept(failure, out.with_suffix(".partial.nc") if out.exists() else out) from failure
-    trajectory.save(out)
-    risks = [float(risk) for risk in trajectory.risk_at(problem.snapshots)]
-    if not as_json:
-        for t, risk in zip(problem.snapshots, risks, strict=True):
+    """Solve MODEL by one method and write the trajectory.
+
+    `mpiexec -n P workbench solve MODEL --method fokker-planck …` spreads the cells over P processes.
+    """
+    world = ranks().world()
+    run = Run(model, method, split_settings(settings), out)
+    run.read()  # every slip is named before anything is written
+    if world.size > 1 and method not in PARALLEL:
+        raise BadInput(
+            f"--method {method} runs in one process: start it without mpiexec, "
+            "or spread several runs with workbench sweep"
+        )
+    ranks().on_first_rank(partial(make_writable_result, out, overwrite))
+    with progress_bar(f"{method} {model}", visible=world.rank == 0) as progress:
+        trajectory = run.solve(progress)
+    ranks().on_first_rank(partial(trajectory.save, out))
+    summary = run.summary(trajectory)
+    if not as_json and _speaks():
+        for t, risk in zip(summary["time"], summary["risk"], strict=True):
             click.echo(f"t = {t:<10g} risk {risk:.6g}")
         click.echo(f"wrote {out}")
-    return {
-        "model": model,
-        "method": method,
-        "out": str(out),
-        "time": list(problem.snapshots),
-        "risk": risks,
-        "wall_time": float(trajectory.data.attrs["wall_time"]),
-    }
+    return summary
+
+
+@commands.command()
+@click.argument("model")
+@method_option
+@settings_option
+@click.option(
+    "--over",
+    "grid",
+    multiple=True,
+    required=True,
+    metavar="NAME=V1,V2,…",
+    help="A parameter and its values; repeated, every combination is run.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write into.")
+@click.option("--overwrite", is_flag=True, help="Replace results in an existing folder.")
+@json_option
+def sweep(
+    model: str,
+    method: str,
+    settings: tuple[str, ...],
+    grid: tuple[str, ...],
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Solve MODEL at every combination of parameter values, one file each, and an index sweep.json.
+
+    `mpiexec -n P workbench sweep MODEL …` hands the runs to P - 1 processes as they become free.  A run
+    that fails is marked as failed in the index and does not stop the others; the exit code is then 3.
+    """
+    world = ranks().world()
+    runs = combinations(model, method, split_settings(settings), split_settings(grid), out)
+    for run in runs:
+        run.read()
+    ranks().on_first_rank(partial(make_writable_sweep, out, overwrite))
+    entries = []
+    with progress_bar(f"{method} {model}", visible=world.rank == 0) as progress:
+        for entry in ranks().spread(attempt, runs):
+            entries.append(entry)
+            progress(len(entries) / len(runs))
+    ranks().on_first_rank(partial(write_index, out / "sweep.json", entries))
+    if not as_json and _speaks():
+        for entry in entries:
+            click.echo(f"{entry['settings']}  {entry.get('risk', entry.get('error'))}")
+        click.echo(f"wrote {out / 'sweep.json'}")
+    failed = [entry for entry in entries if "error" in entry]
+    if world.bcast(len(failed)):
+        first = failed[0]["error"] if failed else ""
+        raise NumericalFailure(
+            f"{len(failed)} of {len(runs)} runs failed, see {out / 'sweep.json'}; first: {first}"
+        )
+    return {"model": model, "method": method, "out": str(out), "runs": entries}
 
 
 @commands.command()
@@ -210,64 +262,24 @@ def reproduce(
     return {"scale": scale, "convention": convention, "seed": seed_number, "out": str(out), "metrics": done}
 
 
-def model_names() -> list[str]:
-    """Names of the models with a generated module."""
-    package = import_module("solvers.generated")
-    return sorted(info.name for info in pkgutil.iter_modules(package.__path__))
-
-
-def generated_module(name: str) -> ModuleType:
-    """The generated module of one model."""
-    return import_module(f"solvers.generated.{name}")
-
-
 def _figures() -> ModuleType:
     """The index of figures, loaded on demand: it brings the drawing library along."""
     return import_module("paper.figures")
 
 
-def make_writable_folder(folder: Path) -> None:
-    """Create ``folder`` if need be and make sure that a file can be written there, before hours of work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadInput(
-            f"--out: cannot write in {folder} ({error.strerror}): choose a folder that you may write to"
-        ) from error
-
-
-def make_writable_file(path: Path) -> None:
-    """Make sure that a file of this name, and its part while it is written, can be there."""
-    if path.exists() and not path.is_file():
-        raise BadInput(f"--out {path} is no regular file: name another one")
-    part = path.with_name(path.name + ".part")
-    try:
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise BadInput(f"--out: cannot write {path} ({error.strerror}): choose another name") from error
-
-
-def kept(failure: NumericalFailure, path: Path) -> NumericalFailure:
-    """The same failure after its partial trajectory was saved, its message naming the file."""
-    if failure.partial is None:
-        return failure
-    failure.partial.save(path)
-    return NumericalFailure(
-        f"{failure}; kept in {path}: {len(failure.partial.times)} snapshots", failure.partial
-    )
+def ranks() -> ModuleType:
+    """The processes of this run; loaded on demand, as it starts MPI."""
+    return import_module("solvers.ranks")
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error; yields a function of the fraction done."""
+def progress_bar(label: str, visible: bool = True) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error, unless another rank shows it; yields a function of the fraction done."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
         task = bar.add_task(label, total=1.0)
         # below a millionth the time left is anybody's guess, and overflows
         yield lambda fraction: bar.update(task, completed=fraction if fraction > 1e-6 else 0.0)
@@ -290,23 +302,38 @@ def main(arguments: list[str] | None = None) -> None:
             2,
             f"{error.filename or 'a file'}: {error.strerror or error}: choose another path or free some space",
             as_json,
+            everywhere=False,
         )
     except MemoryError:
-        _end(3, "the machine ran out of memory: ask for fewer units, atoms or cells", as_json)
+        message = "the machine ran out of memory: ask for fewer units, atoms or cells"
+        _end(3, message, as_json, everywhere=False)
     except (KeyboardInterrupt, click.Abort):
-        _end(130, "interrupted", as_json)
-    if as_json and isinstance(result, dict):
+        _end(130, "interrupted", as_json, everywhere=False)
+    if as_json and isinstance(result, dict) and _speaks():
         click.echo(json.dumps({"ok": True, **result}))
     sys.exit(0)
 
 
-def _end(code: int, message: str, as_json: bool) -> None:
-    """One message on standard error (and as JSON on standard output), then the exit code."""
-    message = " ".join(message.split())
-    click.echo(f"workbench: {message}", err=True)
-    if as_json:
-        click.echo(json.dumps({"ok": False, "exit_code": code, "error": message}))
+def _end(code: int, message: str, as_json: bool, everywhere: bool = True) -> None:
+    """One message on standard error (and as JSON on standard output), then the exit code.
+
+    What did not happen ``everywhere`` ends the other ranks as well: they would wait for this one for ever.
+    """
+    if _speaks() or not everywhere:
+        message = " ".join(message.split())
+        click.echo(f"workbench: {message}", err=True)
+        if as_json:
+            click.echo(json.dumps({"ok": False, "exit_code": code, "error": message}))
+    if not everywhere and "solvers.ranks" in sys.modules and ranks().world().size > 1:
+        sys.stdout.flush()
+        ranks().world().Abort(code)
     sys.exit(code)
+
+
+def _speaks() -> bool:
+    """Whether this process is the one that prints: the first rank, where there are several."""
+    loaded = sys.modules.get("solvers.ranks")
+    return loaded is None or loaded.world().rank == 0
 
 
 if __name__ == "__main__":

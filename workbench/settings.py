@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from workbench.errors import BadInput
-from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
+from workbench.initial import GaussianInitialLaw
+from workbench.problem import Problem, StepSchedule, log_spaced_times
 
 
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:
@@ -57,19 +58,33 @@ def read_yes_or_no(name: str, text: str) -> bool:
     return values[text.lower()]
 
 
-def read_times(name: str, text: str) -> tuple[float, ...]:
-    """Times separated by commas."""
+def read_numbers(name: str, text: str) -> tuple[float, ...]:
+    """Numbers separated by commas."""
     return tuple(read_number(name, part) for part in text.split(","))
+
+
+def read_whole_numbers(name: str, text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas."""
+    return tuple(read_whole_number(name, part) for part in text.split(","))
+
+
+def read_text(name: str, text: str) -> str:
+    """The text itself."""
+    return text
 
 
 # What every method understands, besides the parameters of the model: name -> reader.
 _PROBLEM: dict[str, Callable[[str, str], Any]] = {
     "kappa": read_number,
+    "a_mean": read_number,
+    "a_std": read_number,
+    "b_mean": read_number,
+    "b_std": read_number,
     "lam": read_number,
     "beta": read_number,
     "xi_exponent": read_number,
     "t_end": read_number,
-    "snapshots": read_times,
+    "snapshots": read_numbers,
     "tolerance": read_number,
 }
 _READERS: dict[str, Callable[[str, str], Any]] = {
@@ -77,6 +92,10 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "float": read_number,
     "bool": read_yes_or_no,
     "float | None": read_number,
+    "str | None": read_text,
+    "tuple[int, ...]": read_whole_numbers,
+    "tuple[int, ...] | int": read_whole_numbers,
+    "tuple[float, ...] | None": read_numbers,
 }
 # The symbols of the papers, for the names that differ in code.
 _ALIASES = {"N": "units", "J": "atoms", "eps": "epsilon"}
@@ -150,7 +169,9 @@ def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) 
         records=log_spaced_times(min(1e-3, snapshots[0]), snapshots[-1])[:-1]
         if _increasing(snapshots)
         else (),
-        initial=GaussianInitialLaw(value("kappa", GaussianInitialLaw().kappa)),
+        initial=GaussianInitialLaw(
+            **{field.name: value(field.name, field.default) for field in fields(GaussianInitialLaw)}
+        ),
         lam=value("lam", 0.0),
         beta=value("beta", math.inf),
         schedule=StepSchedule(value("xi_exponent", 0.0)),

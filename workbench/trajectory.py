@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +89,11 @@ class Trajectory:
     def risk_at(self, times: Sequence[float], variable: str = "risk") -> Array:
         """The recorded risk at ``times``, each of which must have been recorded (to 1e-9 relative)."""
         recorded = np.asarray(self.data["record_time"].values)
-        index = [int(np.argmin(np.abs(recorded - t))) for t in times]
-        for i, t in zip(index, times, strict=True):
-            if abs(recorded[i] - t) > 1e-9 * t:
+        with np.errstate(invalid="ignore"):  # inf is a time, too: that of a stationary state
+            gaps = [np.where(recorded == t, 0.0, np.abs(recorded - t)) for t in times]
+        index = [int(np.nanargmin(gap)) for gap in gaps]
+        for i, t, gap in zip(index, times, gaps, strict=True):
+            if not gap[i] <= 1e-9 * min(t, sys.float_info.max):
                 raise KeyError(f"no risk was recorded at t = {t}; the nearest record is t = {recorded[i]}")
         return np.asarray(self.data[variable].values)[index]
 
