@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from solvers.cells import FEWEST_CELLS, Cells, first_cells, initial_masses, risk_of
 from solvers.finite_volumes import VTXFile
@@ -161,6 +162,25 @@ def solve(
     finally:
         run.close()
     return trajectory(complete=True)
+
+
+def density(trajectory: Trajectory, snapshot: int) -> xr.DataArray:
+    """rho at one snapshot with respect to dx, on the grid of cell centres, labelled by the coordinates."""
+    names = [str(name) for name in trajectory.data["coordinate"].values]
+    rho = Measure(
+        trajectory.data["points"].values[snapshot], np.asarray(trajectory.data["weights"].values[snapshot])
+    )
+    axes, volumes = [], np.ones(1)
+    for axis, name in enumerate(names):
+        edges = trajectory.data[f"edges_{name}"].values
+        centres = np.unique(rho.points[:, axis])  # the domain may have been smaller then
+        index = np.searchsorted(edges, centres) - 1
+        axes.append(centres)
+        volumes = np.multiply.outer(volumes, (edges[index + 1] - edges[index]))
+    # cells are in C order, and what pads a smaller domain comes last
+    shape = tuple(len(axis) for axis in axes)
+    values = rho.weights[: volumes.size].reshape(shape) / volumes.reshape(shape)
+    return xr.DataArray(values, coords=dict(zip(names, axes, strict=True)), dims=names, name="rho")
 
 
 class _Run:

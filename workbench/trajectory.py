@@ -86,7 +86,7 @@ class Trajectory:
         held = weights > 0
         return Measure(np.asarray(self.data["points"].values[snapshot])[held], weights[held])
 
-    def risk_at(self, times: Sequence[float], variable: str = "risk") -> Array:
+    def risk_at(self, times: Sequence[float] | Array, variable: str = "risk") -> Array:
         """The recorded risk at ``times``, each of which must have been recorded (to 1e-9 relative)."""
         recorded = np.asarray(self.data["record_time"].values)
         with np.errstate(invalid="ignore"):  # inf is a time, too: that of a stationary state
