@@ -26,9 +26,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from solvers.cells import Cells
+from solvers.propagator import Propagator
 from workbench.errors import BadInput
 from workbench.measure import Array
 
@@ -116,7 +116,7 @@ class FiniteVolumes:
         self.owned = number[: self._local]
         self._order = np.concatenate(self.comm.allgather(self.owned))
         self._volumes = cells.volumes[number]
-        self._psi, self._rho, self._next = (fx.la.vector(index_map) for _ in range(3))
+        self._psi, self._rho = fx.la.vector(index_map), fx.la.vector(index_map)
         self._slopes = [fx.la.vector(index_map) for _ in cells.shape]
         # the matrix couples a cell with those beside it, like any form of the jumps
         u, v = fx.ufl.TrialFunction(self.space), fx.ufl.TestFunction(self.space)
@@ -128,6 +128,9 @@ class FiniteVolumes:
         ]
         own = np.arange(self._local)
         self._diagonal = _positions(self._matrix, own, own, self._local)
+        self._propagator = Propagator(
+            self._matrix, self._diagonal, lambda: fx.la.vector(index_map), self._local, self.sum
+        )
 
     def sum(self, value: Any) -> Any:
         """The sum over ranks."""
@@ -199,34 +202,8 @@ class FiniteVolumes:
         return np.where(a * b > 0, np.clip(central, -bound, bound), 0.0)
 
     def advance(self, masses: Array, dt: float, fastest: float) -> Array:
-        """exp(dt A) masses for the assembled generator, by uniformisation; the matrix is used up.
-
-        With T = I + A/fastest, a Markov matrix, exp(dt A) = sum_k p_k T^k with p_k the Poisson weights of mean
-        dt fastest: numbers >= 0 all along, so that masses stay >= 0 whatever dt.  The sum ends where all but
-        1e-10 of the weights are used; they are scaled to one, which keeps the mass.
-        """
-        mean = dt * fastest
-        if mean == 0:
-            return masses
-        weights = poisson_weights(mean)
-        self._matrix.data[:] /= fastest
-        self._matrix.data[self._diagonal] = np.maximum(self._matrix.data[self._diagonal] + 1.0, 0.0)
-        # Horner's rule; mult adds to what its result holds
-        old, new = self._rho, self._next
-        at_old, at_new = old.array[: self._local], new.array[: self._local]
-        np.multiply(masses, weights[-1], out=at_old)
-        for weight in weights[-2::-1]:
-            np.multiply(masses, weight, out=at_new)
-            self._matrix.mult(old, new)
-            old, new, at_old, at_new = new, old, at_new, at_old
-        return at_old.copy()
-
-
-def poisson_weights(mean: float) -> Array:
-    """The probabilities of 0, 1, 2, ... under Poisson's law, up to two beyond its 1 - 1e-10 quantile, scaled to sum to one."""
-    k = np.arange(math.ceil(special.pdtrik(1 - 1e-10, mean)) + 3)
-    weights = np.exp(special.xlogy(k, mean) - mean - special.gammaln(k + 1))
-    return np.asarray(weights / weights.sum())
+        """masses after ``dt`` of the assembled process, >= 0; the matrix is used up."""
+        return self._propagator.advance(masses, dt, fastest)
 
 
 def bernoulli(z: Array) -> Array:

@@ -21,6 +21,7 @@ import numpy as np
 
 from solvers.cells import Cells, free_energy_of, tabulated, totals
 from solvers.finite_volumes import FiniteVolumes
+from solvers.propagator import MOST_JUMPS
 from workbench.errors import NumericalFailure
 from workbench.measure import Array
 from workbench.problem import Problem
@@ -148,6 +149,8 @@ class Stepper:
         middle, rho = 0.5 * (state.sums + end), 0.5 * (state.masses + predicted)
         for done in range(PASSES):
             fastest = self.volumes.assemble(self._potential(middle), rho)
+            if dt * fastest > MOST_JUMPS:
+                return None
             masses = self.volumes.advance(state.masses, dt, fastest)
             sums = self.sums(masses)
             mean = 0.5 * (state.sums + sums)
