@@ -132,7 +132,9 @@ def first_cells(
                 "give fewer cells, wider bounds (a larger r_max) or a larger kappa"
             )
         edges.append(graded(lower, upper, count, grading if is_radial(name) and lower == 0 else 0.0))
-    return Cells(coordinates, tuple(edges), problem.orbit_dimensions())
+    # without noise there is no entropy for the areas to weigh, and d may be infinite
+    plain = (1.0,) * len(coordinates)
+    return Cells(coordinates, tuple(edges), plain if math.isinf(problem.beta) else problem.orbit_dimensions())
 
 
 def _intervals(

@@ -32,7 +32,7 @@ from workbench.measure import Array, Measure
 from workbench.problem import Problem
 from workbench.trajectory import Trajectory
 
-MASS_TOLERANCE = 1e-12  # a rounding of 1e-16 at each of 1e4 Markov steps
+MASS_TOLERANCE = 1e-12  # of one step: a rounding of 1e-16 in each of up to 1e4 products
 MOST_COORDINATES = 3
 
 
@@ -101,8 +101,9 @@ def solve(
     """Solve the equation for ``problem`` on the ranks of ``comm``, all of them by default.
 
     ``progress`` receives t/t_end as the run goes.  Order 2 in the width of the cells and in dt at every
-    noise, beta = inf included, in L1 and for smooth rho.  At every step rho >= 0, the mass is 1 to 1e-12
-    and the free energy does not rise; a run that cannot keep that fails.
+    noise, beta = inf included, in L1 and for smooth rho.  At every step rho >= 0, the mass is kept to 1e-12
+    (what rounding takes is then put back in proportion) and the free energy does not rise; a run that
+    cannot keep that fails.
 
     Returns
     -------
@@ -227,7 +228,7 @@ class _Run:
         self.tau = landing if new.dt_last == landing - self.tau else self.tau + new.dt_last
         self.state, self.steps = new, self.steps + 1
         volumes = self.stepper.volumes
-        mass_error = abs(float(new.sums[-1]) - 1.0)
+        mass_error = max(new.lost, abs(float(new.sums[-1]) - 1.0))
         own = self.cells.volumes[volumes.owned]
         lowest = -volumes.largest(float(-(new.masses / own).min(initial=math.inf)))
         flux = max((edges[side] - self._edge_masses[side] for side in edges), default=0.0) / new.dt_last
