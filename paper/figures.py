@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from paper import distribution_draw, distribution_simulate
+from paper import distribution_draw, distribution_simulate, noisy_draw, noisy_simulate
 from paper.presets import CONVENTIONS, SCALES
 from workbench.errors import NumericalFailure
 
@@ -68,6 +68,12 @@ FIGURES: Mapping[str, Figure] = {
             "radial histogram of SGD against the density of distributional dynamics, and the risk",
             distribution_simulate.simulate,
             distribution_draw.draw,
+        ),
+        Figure(
+            "noisy",
+            "noisy SGD against the Fokker-Planck equation, and the approach to the Gibbs law",
+            noisy_simulate.simulate,
+            noisy_draw.draw,
         ),
     )
 }

@@ -17,18 +17,25 @@ CONVENTIONS = ("std", "variance")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One value, or one for each scale, with its provenance."""
+    """One value, or one for each scale, for each convention or for both, with its provenance."""
 
     value: Any
     provenance: str
 
-    def at(self, scale: str) -> Any:
-        """The value at ``scale``."""
-        return self.value[scale] if isinstance(self.value, Mapping) else self.value
+    def at(self, scale: str, convention: str = CONVENTIONS[0]) -> Any:
+        """The value at ``scale`` under ``convention``."""
+        value = self.value
+        while isinstance(value, Mapping):
+            value = value[scale if scale in value else convention]
+        return value
 
     def provenance_at(self, scale: str) -> str:
         """The provenance at ``scale``: a value that is not the published one is ours."""
-        changed = isinstance(self.value, Mapping) and self.value[scale] != self.value["paper"]
+        changed = any(
+            self.at(scale, convention) != self.at("paper", convention) for convention in CONVENTIONS
+        )
+        if self.provenance == "ours":
+            return "ours"
         return f"ours ({self.provenance} at the paper scale)" if changed else self.provenance
 
 
@@ -51,4 +58,31 @@ DISTRIBUTION: Mapping[str, Parameter] = {
     "snapshots": Parameter((1e-3, 4.0, 10.0), "quoted"),
     "atoms": Parameter(400, "ours"),
     "cells": Parameter({"smoke": 400, "desk": 1200, "paper": 2400}, "ours"),
+}
+
+# Noisy SGD against the Fokker-Planck equation, and both against the Gibbs law.  That units are isotropic and
+# trained with ridge and noise is quoted for the paper; every value is open, hence ours.  At this ridge the
+# density is within 1e-3 of the Gibbs law (in L1) at the last snapshot, which std reaches four times later.
+# SGD runs ahead of the limit by some 120 epsilon in r while the risk falls fastest.
+NOISY: Mapping[str, Parameter] = {
+    "model": Parameter("isotropic_truncated_relu", "ours"),
+    "d": Parameter(40, "ours"),
+    "delta": Parameter(0.8, "ours"),
+    "kappa": Parameter(0.8, "ours"),
+    "lam": Parameter(0.2, "ours"),
+    "beta": Parameter(200.0, "ours"),
+    "xi_exponent": Parameter(0.0, "ours"),
+    "snapshots": Parameter({"std": (0.02, 0.3, 3.0, 25.0), "variance": (0.02, 0.1, 0.5, 6.0)}, "ours"),
+    "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "ours"),
+    "epsilon": Parameter(
+        {
+            "smoke": {"std": 2.5e-4, "variance": 1e-4},
+            "desk": {"std": 1e-4, "variance": 2.5e-5},
+            "paper": {"std": 1.25e-5, "variance": 5e-6},
+        },
+        "ours",
+    ),
+    "particles": Parameter({"smoke": 2_000, "desk": 20_000, "paper": 100_000}, "ours"),
+    "dt": Parameter({"smoke": 0.02, "desk": 0.02, "paper": 0.01}, "ours"),
+    "cells": Parameter({"smoke": 400, "desk": 800, "paper": 1600}, "ours"),
 }
