@@ -108,7 +108,16 @@ def test_dolfinx_lives_in_one_file() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["solvers.particles", "solvers.sgd", "solvers.network", "workbench.problem", "workbench.trajectory"],
+    [
+        "solvers.particles",
+        "solvers.sgd",
+        "solvers.network",
+        "solvers.langevin",
+        "solvers.stationary",
+        "solvers.landscape",
+        "workbench.problem",
+        "workbench.trajectory",
+    ],
 )
 def test_solvers_run_without_sympy(module: str) -> None:
     script = (

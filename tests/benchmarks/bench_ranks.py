@@ -45,7 +45,7 @@ def main() -> None:
     mpiexec = Path(sys.executable).with_name("mpiexec")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     print(f"{'ranks':>5} {'set-up':>8} {'time':>8} {'steps':>6} {'risk':>16} {'speed':>6}")
-    base = None
+    base = 0.0
     for count in RANKS:
         command = [
             mpiexec,
