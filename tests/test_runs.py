@@ -1,6 +1,7 @@
 """Runs of the command line: sweeps, several processes, settings that are lists, files for other programs."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,27 @@ def test_failures_on_two_ranks_are_told_once(tmp_path, words, code, named):
     done = ranked(2, *words, "--out", tmp_path / "run.nc")
     assert done.returncode == code, done.stderr
     assert named in message(done.stderr) and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "time"),
+    [
+        ("stationary", ["lam=0.01", "beta=200"], None),
+        ("landscape", ["d=40"], 0.0),
+        ("langevin", ["beta=200"], 0.1),
+    ],
+)
+def test_every_method_is_a_command(capsys, tmp_path, method, settings, time):
+    words = ["solve", MODEL, "--method", method, *(w for s in settings for w in ("--set", s))]
+    words += ["--set", "t_end=0.1"] if method == "langevin" else []
+    code, out, _ = run(capsys, *words, "--out", tmp_path / "run.nc", "--json")
+    answer = json.loads(out.splitlines()[-1], parse_constant=pytest.fail)  # Infinity is not JSON
+    assert code == 0 and answer["time"][-1] == time and math.isfinite(answer["risk"][-1])
+    stored = Trajectory.load(tmp_path / "run.nc")
+    assert stored.data.attrs["method"] == method and answer["risk"][-1] == stored.data["risk"].values[-1]
+
+
+def test_no_gibbs_law_without_a_ridge(capsys, tmp_path):
+    words = ["solve", MODEL, "--method", "stationary", "--set", "beta=200", "--out", tmp_path / "run.nc"]
+    code, _, err = run(capsys, *words)
+    assert code == 2 and "lam = 0" in message(err) and "lam > 0" in message(err)

@@ -157,7 +157,7 @@ def solve(
     ranks().on_first_rank(partial(trajectory.save, out))
     summary = run.summary(trajectory)
     if not as_json and _speaks():
-        for t, risk in zip(summary["time"], summary["risk"], strict=True):
+        for t, risk in zip(trajectory.times, summary["risk"], strict=True):
             click.echo(f"t = {t:<10g} risk {risk:.6g}")
         click.echo(f"wrote {out}")
     return summary

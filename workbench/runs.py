@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import pkgutil
 import tempfile
@@ -86,7 +87,7 @@ class Run:
             "model": self.model,
             "method": self.method,
             "out": str(self.out),
-            "time": times,
+            "time": [t if math.isfinite(t) else None for t in times],  # JSON knows no inf
             "risk": [float(risk) for risk in trajectory.risk_at(times)],
             "wall_time": float(trajectory.data.attrs["wall_time"]),
         }

@@ -47,8 +47,8 @@ def main() -> None:
     print(f"{'ranks':>5} {'set-up':>8} {'time':>8} {'steps':>6} {'risk':>16} {'speed':>6}")
     base = 0.0
     for count in RANKS:
-        command = [
-            mpiexec,
+        command: list[str] = [
+            str(mpiexec),
             "-n",
             str(count),
             sys.executable,
