@@ -179,7 +179,9 @@ def initial_masses(problem: Problem, cells: Cells) -> Array:
             )
             if not outside <= INITIAL_TAIL:
                 least, most = float(law.ppf(1e-12)), float(law.isf(1e-12))
-                mend = f"r_max >= {most:.3g}" if lower == 0 else f"bounds around {least:.3g} ... {most:.3g}"
+                mend = f"bounds around {least:.3g} ... {most:.3g}"
+                if is_radial(name) and lower == 0:
+                    mend = f"r_max >= {most:.3g}"
                 raise BadInput(
                     f"the cells of {name} from {lower:g} to {upper:g} (r_max or bounds) do not hold the initial "
                     f"law, {outside:.1e} of which lies outside: give {mend}, or leave it out to have it chosen"

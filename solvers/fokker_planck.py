@@ -76,6 +76,8 @@ class FokkerPlanckConfig:
         whole_number("max_cells", self.max_cells, FEWEST_CELLS)
         if self.r_max is not None and not (math.isfinite(self.r_max) and self.r_max > 0):
             raise BadInput(f"r_max = {self.r_max}: give a finite r_max > 0, or None to have it chosen")
+        if self.r_max is not None and self.bounds is not None:
+            raise BadInput(f"r_max = {self.r_max} and bounds = {self.bounds}: give one of the two")
         if not 0 <= self.grading < 1:
             raise BadInput(f"grading = {self.grading}: give 0 <= grading < 1, e.g. grading=0.5")
         if not 0 < self.edge_mass <= 1e-6:
@@ -302,7 +304,7 @@ class _Run:
             else:
                 below = ends[0] - beyond[::-1]
                 if is_radial(old.coordinates[axis]):
-                    below = below[below > 0]
+                    below = below[below > 0.5 * width]  # no sliver at 0
                     if not len(below):
                         below = np.zeros(1)
                 edges[axis] = np.concatenate([below, ends])

@@ -29,6 +29,8 @@ from workbench.problem import Problem
 PASSES = 30  # of the iteration for the moments of the middle
 SETTLED = 0.02  # of a step's change of moments: then the drift is of second order, and F still falls
 CONVERGED = 1e-9  # of it: iterating on cannot help
+AT_REST = 1e-11  # of the moments: what rounding moves them by in a long step near equilibrium
+STANDSTILL = 1e-10  # jumps of a cell: shorter steps do nothing that could be wrong
 REJECTIONS = 40  # each at least halves the step: 1e-12 of the first try
 FREE_ENERGY_ROUNDING = 1e-13  # of a sum of 1e3 to 1e5 terms, relative to their size
 FIRST_MOVE = 0.1  # of the tolerance: what the first step, of first order, may move
@@ -61,6 +63,7 @@ class Stepper:
         self._features = self.table.features(self.table.points, problem.parameters)
         self._fixed = self.table.V(self.table.points, problem.parameters) + self.table.ridge
         self._log_reference = cells.log_reference[owned]
+        self._fastest = math.inf
 
     def _tabulated(self, points: Array) -> Any:
         """``solvers.cells.tabulated``; where it fails on one rank it fails on all, or the others would wait."""
@@ -119,6 +122,8 @@ class Stepper:
             predicted = np.maximum(state.masses + dt * state.slope, 0.0)
             new = self._midpoint(state, predicted, dt, bound)
             if new is None:
+                if dt * self._fastest < STANDSTILL:
+                    break
                 dt, proposed = 0.5 * dt, 0.0
                 continue
             masses, sums, lost = new
@@ -149,7 +154,7 @@ class Stepper:
         end = self.sums(predicted)
         middle, rho = 0.5 * (state.sums + end), 0.5 * (state.masses + predicted)
         for done in range(PASSES):
-            fastest = self.volumes.assemble(self._potential(middle), rho)
+            self._fastest = fastest = self.volumes.assemble(self._potential(middle), rho)
             if dt * fastest > MOST_JUMPS:
                 return None
             masses = self.volumes.advance(state.masses, dt, fastest)
@@ -161,10 +166,11 @@ class Stepper:
             # moments matter as much as the potential that they make: |m|_U^2 = sum w m^2
             gap = math.sqrt(self.weights @ (mean - middle)[:-4] ** 2)
             moved = math.sqrt(self.weights @ (mean - state.sums)[:-4] ** 2)
+            rounding = AT_REST * math.sqrt(self.weights @ mean[:-4] ** 2)
             if not math.isfinite(gap):
                 return None
             # the fluxes of the first pass are extrapolated: alone it would be explicit, and unstable without noise
-            if done and gap <= SETTLED * moved and self.free_energy(sums) <= bound:
+            if done and gap <= SETTLED * moved + rounding and self.free_energy(sums) <= bound:
                 return masses, sums, abs(mass - 1.0)
             if done and (gap <= CONVERGED * moved or moved == 0):
                 return (masses, sums, abs(mass - 1.0)) if self.free_energy(sums) <= bound else None
