@@ -39,7 +39,7 @@ from workbench.trajectory import Trajectory
 
 PILOT_CELLS = {1: 512, 2: 96, 3: 48}  # of a coordinate, on which the final cells are laid out
 MOST_NUMBERS = 10**8  # cells times features: 0.8 GB a table
-MOST_CELLS_3D = 250_000  # whose generator is factorised for the rates: 5 GB, two minutes
+MOST_CELLS_3D = 64_000  # whose generator is factorised for the rates: half a minute, growing with the square
 TAIL = 1e-16  # of the law, left out on each side of the cells
 EDGE_MASS = 1e-12  # of the law in the outermost cells, or beyond them, above which the cells are extended
 PASSES = 16  # of laying out cells at most; two to five are usual
@@ -209,7 +209,7 @@ def _checked(problem: Problem, config: StationaryConfig) -> tuple[_Ends, tuple[i
     if config.rates and len(names) == 3 and total > MOST_CELLS_3D:
         raise BadInput(
             f"cells = {config.cells}: {total} cells are more than {MOST_CELLS_3D}, too many for relaxation rates: "
-            f"give at most cells=({int(MOST_CELLS_3D**root)},), or rates=0"
+            f"give at most cells=({int(MOST_CELLS_3D**root + 1e-9)},), or rates=0"
         )
     return ends, counts
 

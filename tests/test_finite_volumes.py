@@ -286,6 +286,17 @@ def test_little_noise_is_nearly_none(name: str) -> None:
         np.testing.assert_allclose(little, none, rtol=3e4 / beta, atol=1e4 / beta)
 
 
+@EVERY
+def test_rates_do_not_depend_on_the_unit_of_mass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finite_volumes, "NEGLIGIBLE", 0.0)  # which is a mass
+    volumes = FiniteVolumes(CELLS[name], 3.0)
+    psi, masses = landscape(CELLS[name], 18)
+    A, _ = generator(volumes, psi, masses)
+    for unit in (1e-140, 1e10):  # of which the square is not 0 yet
+        # logs of densities, of up to 330
+        np.testing.assert_allclose(generator(volumes, psi, unit * masses)[0], A, rtol=1e-10)
+
+
 def test_nothing_moves_where_nothing_pulls() -> None:
     cells = CELLS["b, r"]
     volumes = FiniteVolumes(without_areas(cells), math.inf)

@@ -161,6 +161,14 @@ def test_against_nonnegative_least_squares_on_a_grid(
     assert best.lower - 1e-11 <= on_grid <= best.risk + 1e-4
 
 
+@pytest.mark.parametrize(
+    ("d", "delta", "atoms"), [(40, 0.4, 1), (40, 0.5, 2), (40, 0.8, 3), (math.inf, 0.3, 1)]
+)
+def test_atoms_are_as_few_as_they_can_be(d: float, delta: float, atoms: int) -> None:
+    """One more for each basin of Psi at its minimum: the delta, then infinity, then 0."""
+    assert len(infimum_of("truncated_relu", d, delta).rho.weights) == atoms
+
+
 def test_no_measure_is_better() -> None:
     rng = np.random.default_rng(3)
     for name, d, delta in (("truncated_relu", 40, 0.5), ("nonmonotone", math.inf, 0.3)):
@@ -316,6 +324,9 @@ def test_ridge(lam: float, delta: float) -> None:
     level = rho.expectation(psi(rho.points[:, 0]))
     assert np.min(psi(DENSE)) >= level - found.gap / 2 - 1e-13
     assert found.gap <= 1e-8
+    alone = single_delta(truncated, p, lam=lam)
+    assert alone.objective == pytest.approx(alone.risk + lam * alone.r**2, rel=1e-14)
+    assert alone.r == 0 or abs(slope_of_single_risk(truncated, p, alone.r, lam)) < 1e-12
     # a ridge raises the infimum by no more than its value at the best measure with atoms up to 20
     free = convex_infimum(truncated, p, LandscapeConfig(r_max=20.0))
     bound = free.risk + lam * free.rho.expectation(free.rho.points[:, 0] ** 2)
@@ -354,6 +365,13 @@ def test_mass_that_escapes_where_there_is_no_limit() -> None:
 # ---- the single delta
 
 
+def slope_of_single_risk(module: ModuleType, p: dict[str, float], r: float, lam: float = 0.0) -> float:
+    """d/dr of R(delta_r) + lam r^2."""
+    x = np.array([r])
+    product = module.features(x, p) * module.grad_features(x, p)[..., 0]
+    return float(2 * (module.grad_V(x, p)[0] + product @ module.weights(p) + lam * r))
+
+
 @pytest.mark.parametrize(
     ("name", "d", "delta", "exponent"),
     [
@@ -379,6 +397,7 @@ def test_single_delta_against_a_dense_grid(name: str, d: float, delta: float, ex
     )
     assert alone.risk == pytest.approx(refined.fun, abs=1e-13)
     assert alone.r == pytest.approx(refined.x, rel=1e-6)  # Brent: a root of rounding
+    assert abs(slope_of_single_risk(module, p, alone.r)) < 1e-12
     # local minima of the grid, flat stretches of rounding errors aside
     inner = np.flatnonzero((values[1:-1] < values[:-2] - 1e-12) & (values[1:-1] < values[2:] - 1e-12)) + 1
     expected = [*([0.0] if values[0] < values[500] - 1e-9 else []), *r[inner]]
@@ -487,10 +506,11 @@ def test_threshold_in_forty_dimensions(name: str, low: float, high: float, lost:
 
 @pytest.mark.parametrize("centre", [0.3, 1.0, 7.0])
 def test_a_delta_that_splits(centre: float) -> None:
-    """R = 1 - 2 t E theta^2 + (E theta)^2 + (E theta^2)^2, theta(r) in (-2, 2) and 0 at the centre.
+    """R = 1 - 2 t E theta^2 + E theta^4 + (E theta)^2 + (E theta^2)^2, theta(r) in (-2, 2) and 0 at the centre.
 
-    For t < 0 the delta at theta = 0 is best, R = 1; for 0 < t < 1/2 it is the best delta still, but mass at
-    +-theta with E theta^2 = t has R = 1 - t^2.  Near t = 0 Psi = -t theta^2: no atom far away announces it.
+    For t < 0 the delta at theta = 0 is best, R = 1; for 0 < t < 1/2 it is the best delta still, but equal
+    masses at theta^2 = t/2 have R = 1 - t^2/2.  Near t = 0 Psi = -t theta^2 + theta^4/2: only its curvature
+    at the delta announces that.
     """
 
     def theta(r: Array) -> Array:
@@ -498,18 +518,18 @@ def test_a_delta_that_splits(centre: float) -> None:
 
     module = bare_module(np.zeros_like, theta, lambda r: theta(r) ** 2)
     vars(module).update(
-        V=lambda x, p: -p["t"] * theta(x[..., 0]) ** 2,
-        grad_V=lambda x, p: -p["t"] * 2 * theta(x) * 4 * centre / (x + centre) ** 2,
+        V=lambda x, p: -p["t"] * theta(x[..., 0]) ** 2 + theta(x[..., 0]) ** 4 / 2,
+        grad_V=lambda x, p: (-2 * p["t"] * theta(x) + 2 * theta(x) ** 3) * 4 * centre / (x + centre) ** 2,
     )
     found = delta_threshold(module, lambda s: {"t": s - 0.2}, low=0.1, high=0.3, steps=2)
-    # V and phi are exact here; 1e-15/width^2 of rounding in the curvature
+    # 1e-15 of rounding over the square of a width of 0.05 r
     assert found.delta == pytest.approx(0.2, abs=1e-9)
     assert found.r == pytest.approx(centre, rel=1e-7)
-    for t in (-0.1, -1e-4, 1e-4, 0.1):
+    for t in (-0.1, -1e-3, 1e-3, 0.1):
         best, alone = convex_infimum(module, {"t": t}), single_delta(module, {"t": t})
-        assert best.risk == pytest.approx(1 - max(t, 0.0) ** 2, abs=1e-9)
+        assert best.risk == pytest.approx(1 - max(t, 0.0) ** 2 / 2, abs=1e-9)
         assert alone.risk == pytest.approx(1, abs=1e-12)
-        assert (len(best.rho.weights) == 1) == (t < 0)
+        assert len(best.rho.weights) == (1 if t < 0 else 2)
 
 
 # ---- the trajectory

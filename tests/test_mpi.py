@@ -64,7 +64,10 @@ REFUSED: dict[str, tuple[Problem, FokkerPlanckConfig]] = {
     "a density": (noisy_relu(initial=InitialDensity(lambda x: -x[:, 0])), FokkerPlanckConfig(100, r_max=2.0)),
     "a module": (Problem(not_finite(), {"d": 3, "n": (3,)}, (1.0,)), FokkerPlanckConfig(100, r_max=4.0)),
     "steps": (noisy_relu(), FokkerPlanckConfig(100, r_max=5.0, max_steps=3)),
-    "a full domain": (noisy_relu(beta=0.1), FokkerPlanckConfig(100, r_max=4.0, max_cells=101)),
+    "a full domain": (
+        noisy_relu(beta=0.1),
+        FokkerPlanckConfig(100, r_max=4.0, max_cells=101, step_tolerance=0.1),
+    ),
 }
 
 

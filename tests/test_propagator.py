@@ -61,7 +61,7 @@ def test_a_step_too_short_for_float64_still_moves_what_it_moves() -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("jumps", [200.0, 3e3, 3e4])
+@pytest.mark.parametrize("jumps", [200.0, 1e3, 1e4])
 def test_long_steps_near_equilibrium_take_few_products(
     name: str, jumps: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -673,7 +673,7 @@ def test_bad_configuration_names_the_value(fields: dict[str, Any], named: str) -
         (("r",), 1.0, {"bounds": (2.0, 1.0)}, r"2\.0, 1\.0"),
         (("r",), 1.0, {"cells": (50, 50)}, r"cells = \(50, 50\)"),
         (("a", "b", "r"), 1.0, {"cells": (500,)}, r"cells = \(500,\).*cells=\(464,\)"),
-        (("a", "b", "r"), 1.0, {"cells": (64,)}, r"cells=\(62,\), or rates=0"),
+        (("a", "b", "r"), 1.0, {"cells": (41,)}, r"cells=\(40,\), or rates=0"),
     ],
 )
 def test_bad_input_names_the_value(
