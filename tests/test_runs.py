@@ -121,7 +121,7 @@ def test_initial_law_of_output_weights_and_offsets_is_a_setting():
 def test_the_density_is_a_labelled_grid(capsys, tmp_path):
     out = tmp_path / "plane.nc"
     words = ["--method", "fokker-planck", "--set", "cells=24,32", "--set", "tolerance=1e-3"]
-    words += ["--set", "snapshots=0.001,0.01", "--set", "beta=50", "--set", "kappa=0.8"]
+    words += ["--set", "snapshots=0.001,0.01", "--set", "beta=50", "--set", "grading=0.5"]
     code, _, _ = run(capsys, "solve", "anisotropic_truncated_relu", *words, "--out", out)
     assert code == 0
     trajectory = Trajectory.load(out)
