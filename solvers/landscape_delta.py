@@ -27,7 +27,6 @@ from solvers.landscape_line import (
     place,
     radius,
     slopes,
-    span,
     terms,
 )
 from solvers.landscape_search import (
@@ -216,24 +215,13 @@ def _psi(line: Line, moments: Array, z: Array) -> Array:
 
 
 def _best(line: Line, cells: Cells) -> tuple[Cells, float]:
-    """z of the best single delta, polished to a zero of the slope; of equals, an end of the line."""
+    """z of the best single delta; of equals, an end of the line."""
     cells, minimum = lowest(line, cells, single_risk, ENOUGH)
-    z = minimum.z
-
-    def slope(at: float) -> float:
-        B = terms(line, np.array([at]))[1]
-        dV, dB = slopes(line, np.array([at]))
-        return float(dV[0] + dB[0] @ B[0])
-
     for end in (-2.0, line.end):
-        least, here = _risks(line, np.array([end, z]))
+        least, here = _risks(line, np.array([end, minimum.z]))
         if least <= here + 1e-14 * (1 + abs(here)):
             return cells, end
-    width = 1e-3 * float(span(np.array(z)))
-    left, right = max(z - width, -2.0), min(z + width, line.end)
-    if slope(left) < 0 < slope(right):
-        z = float(brentq(slope, left, right, xtol=1e-15))
-    return cells, z
+    return cells, minimum.z
 
 
 def _quotient(line: Line, cells: Cells, z: float) -> float:

@@ -107,6 +107,17 @@ def test_a_step_towards_rest_in_a_fixed_potential_is_exact() -> None:
     assert stepper.free_energy(state.sums) == pytest.approx(least, abs=1e-8)
 
 
+def test_a_step_is_no_longer_than_rounding_allows() -> None:
+    problem = noisy_relu(lam=1.0)
+    cells = first_cells(problem, (200,), r_max=5.0)
+    stepper = Stepper(problem, cells, None, FIXED_STEPS, math.inf)
+    state = stepper.begin(initial_masses(problem, cells))
+    for _ in range(4):
+        state = stepper.step(state, 1e9)
+        assert state.dt_last > 1 and state.lost <= 1e-12  # 1e-17 for each jump, of which 3e4 are allowed
+        assert state.sums[-1] == pytest.approx(1.0, abs=1e-14)
+
+
 def test_steps_land() -> None:
     assert fit_step(0.3, 1.0) == 0.3 and fit_step(0.6, 1.0) == 0.5
     assert fit_step(1.0, 1.0) == 1.0 and fit_step(math.inf, 0.7) == 0.7
