@@ -20,21 +20,19 @@ with the Gibbs law of psi.  Everything is dimensionless.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from solvers.cells import Cells
+from solvers.compiled import Library, NoCompiler, load
 from solvers.propagator import Propagator
 from workbench.errors import BadInput
 from workbench.measure import Array
 
 NEGLIGIBLE = 1e-14  # mass that need not be moved at its own pace
-EMPTY = 1e-290  # a rate of mass that counts as none: its reciprocal is still finite
-MOST_KAPPA = 2.0  # rho_c may be twice the donor's density: then the reconstruction is >= 0 on its far side
 
 
 def fenics(comm: Any = None) -> SimpleNamespace:
@@ -75,28 +73,12 @@ def fenics(comm: Any = None) -> SimpleNamespace:
     )
 
 
-@dataclass(frozen=True)
-class Facets:
-    """The facets normal to one axis beside a cell of this rank; arrays (facets,), "left" being the lower cell.
-
-    left, right: places of both cells.  area_left, area_right: the area x^(n-1) over its mean in the cell.
-    hop_left, hop_right: 2/(distance of the centres) over the width of the cell.  reach_left, reach_right:
-    from the centre to the facet.  The other four are places in the data of the matrix: of the rates
-    left -> right and right -> left, and of the diagonal; one past the end for a cell of another rank.
-    """
-
-    left: Any
-    right: Any
-    area_left: Array
-    area_right: Array
-    hop_left: Array
-    hop_right: Array
-    reach_left: Array
-    reach_right: Array
-    into_right: Any
-    into_left: Any
-    at_left: Any
-    at_right: Any
+def compiled() -> Library:
+    """The loops of ``finite_volumes.c``."""
+    try:
+        return load(Path(__file__).with_suffix(".c").read_text("utf-8"))
+    except NoCompiler as error:
+        raise BadInput(f"the Fokker-Planck solver is compiled on its first use: {error}") from error
 
 
 class FiniteVolumes:
@@ -116,20 +98,35 @@ class FiniteVolumes:
         self.owned = number[: self._local]
         self._order = np.concatenate(self.comm.allgather(self.owned))
         self._volumes = cells.volumes[number]
-        self._psi, self._rho = fx.la.vector(index_map), fx.la.vector(index_map)
-        self._slopes = [fx.la.vector(index_map) for _ in cells.shape]
+        self._psi, self._rho, *self._slopes = (fx.la.vector(index_map) for _ in range(2 + len(cells.shape)))
         # the matrix couples a cell with those beside it, like any form of the jumps
         u, v = fx.ufl.TrialFunction(self.space), fx.ufl.TestFunction(self.space)
         self._matrix = fx.fem.create_matrix(fx.form(fx.ufl.jump(u) * fx.ufl.jump(v) * fx.ufl.dS))
-        self._neighbours = _neighbours(cells, number, self._local)
-        self._facets = [
-            _facets(cells, number, self._local, axis, pairs, self._matrix)
-            for axis, pairs in enumerate(self._neighbours)
+        # one more than the matrix: there go the rates into rows of other ranks
+        self._data = np.empty(len(self._matrix.data) + 1)
+        self._masses = np.empty(self._local)
+        c = self._c = compiled()
+        self._cells = c.structure(
+            "Cells",
+            own=self._local,
+            all=len(number),
+            beta=beta,
+            negligible=NEGLIGIBLE / cells.count,
+            volumes=cells.volumes[number],
+            masses=self._masses,
+            psi=self._psi.array,
+            rho=self._rho.array,
+            log_rho=np.empty(len(number)),
+            leaving=np.empty(len(number)),
+        )
+        self._axes = [
+            c.structure("Axis", slope=slope.array, **_axis(cells, number, self._local, axis, self._matrix))
+            for axis, slope in enumerate(self._slopes)
         ]
         own = np.arange(self._local)
         self._diagonal = _positions(self._matrix, own, own, self._local)
         self._propagator = Propagator(
-            self._matrix, self._diagonal, lambda: fx.la.vector(index_map), self._local, self.sum
+            self._matrix, self._diagonal, lambda: fx.la.vector(index_map), self._local, self.sum, c
         )
 
     def sum(self, value: Any) -> Any:
@@ -138,7 +135,7 @@ class FiniteVolumes:
 
     def largest(self, value: float) -> float:
         """The largest over ranks."""
-        return float(self.comm.allreduce(value, op=self.fx.MPI.MAX))
+        return value if self.comm.size == 1 else float(self.comm.allreduce(value, op=self.fx.MPI.MAX))
 
     def gather(self, values: Array) -> Array:
         """One value for every cell, in C order, on every rank."""
@@ -153,94 +150,32 @@ class FiniteVolumes:
         Cells that hold next to nothing are slowed down to the fastest of the others, by a smaller kappa:
         next to r = 0 the radial drift (n - 1)/r would else ask for many times the stages, for no mass.
         """
-        potential = self._everywhere(self._psi, psi)
-        rho = self._everywhere(self._rho, masses) / self._volumes
-        rates = []
-        leaving = np.zeros(len(rho))
-        for axis, facets in enumerate(self._facets):
-            slope = self._everywhere(self._slopes[axis], self._limited_slope(axis, rho))
-            rightwards, leftwards = facet_rates(self.beta, facets, potential, rho, slope)
-            rates.append((rightwards, leftwards))
-            # a cell is the left one of at most one facet of an axis, so no place comes twice
-            leaving[facets.left] += rightwards
-            leaving[facets.right] += leftwards
-        leaving = leaving[: self._local]
-        held = masses > NEGLIGIBLE / self.cells.count
-        fastest = self.largest(float(leaving.max(initial=0.0, where=held)))
-        slowed = (
-            np.minimum(1.0, fastest / np.maximum(leaving, EMPTY)) if fastest > 0 else np.ones_like(leaving)
-        )
-        slowing = self._everywhere(self._psi, slowed)
-        data = np.zeros(len(self._matrix.data) + 1)
-        for facets, (rightwards, leftwards) in zip(self._facets, rates, strict=True):
-            factor = np.minimum(slowing[facets.left], slowing[facets.right])
-            rightwards, leftwards = factor * rightwards, factor * leftwards
-            data[facets.into_right], data[facets.into_left] = rightwards, leftwards
-            data[facets.at_left] -= rightwards
-            data[facets.at_right] -= leftwards
-        self._matrix.data[:] = data[:-1]
+        lib, own = self._c.lib, slice(self._local)
+        self._masses[:] = self._rho.array[own] = masses
+        self._psi.array[own] = psi
+        self._rho.scatter_forward()
+        self._psi.scatter_forward()
+        lib.begin(self._cells)
+        for axis, slope in zip(self._axes, self._slopes, strict=True):
+            lib.limited_slope(self._cells, axis)
+            slope.scatter_forward()
+            lib.rates(self._cells, axis)
+        fastest = self.largest(lib.fastest_rate(self._cells))
+        lib.slow_down(self._cells, fastest)
+        self._psi.scatter_forward()
+        self._data[:] = 0.0
+        for axis in self._axes:
+            lib.fill(self._cells, axis, self._c.pointer(self._data))
+        self._matrix.data[:] = self._data[:-1]
         return fastest
 
     def outflow(self, masses: Array) -> float:
         """The mass that changes cells in unit time under the assembled generator."""
         return float(self.sum(-(self._matrix.data[self._diagonal] @ masses)))
 
-    def _everywhere(self, vector: Any, values: Array) -> Array:
-        """Values of the cells of this rank and of the neighbours that it sees."""
-        vector.array[: self._local] = values
-        vector.scatter_forward()
-        everything: Array = vector.array
-        return everything
-
-    def _limited_slope(self, axis: int, rho: Array) -> Array:
-        """d_i rho by van Leer's monotonised central difference; 0 at an extremum and at the boundary."""
-        left, right, gap_left, gap_right = self._neighbours[axis]
-        here = rho[: self._local]
-        a, b = (here - rho[left]) / gap_left, (rho[right] - here) / gap_right
-        central = (a * gap_right + b * gap_left) / (gap_left + gap_right)
-        bound = 2.0 * np.minimum(np.abs(a), np.abs(b))
-        return np.where(a * b > 0, np.clip(central, -bound, bound), 0.0)
-
     def advance(self, masses: Array, dt: float, fastest: float) -> Array:
         """masses after ``dt`` of the assembled process, >= 0; the matrix is used up."""
         return self._propagator.advance(masses, dt, fastest)
-
-
-def bernoulli(z: Array) -> Array:
-    """B(z) = z/(e^z - 1) for z >= 0, to rounding; at 700 it has fallen to 1e-301."""
-    z = np.clip(z, 1e-300, 700.0)
-    return np.asarray(z / np.expm1(z))
-
-
-def facet_rates(beta: float, facets: Facets, psi: Array, rho: Array, slope: Array) -> tuple[Array, Array]:
-    """k(L -> R) and k(R -> L) of the head of this file, for the potential, density and slope of all cells."""
-    dpsi = psi[facets.right] - psi[facets.left]
-    rho_left, rho_right = rho[facets.left], rho[facets.right]
-    climb = np.abs(dpsi)
-    # B over beta, which has a limit without noise; B(-z) = B(z) + z is a sum of positive numbers
-    up = np.zeros_like(climb) if math.isinf(beta) else bernoulli(beta * climb) / beta
-    down = up + climb
-    uphill = dpsi > 0
-    out, back = facets.area_left * np.where(uphill, up, down), facets.area_right * np.where(uphill, down, up)
-    outflow, inflow = out * rho_left, back * rho_right
-    larger = np.maximum(np.maximum(outflow, inflow), EMPTY)
-    if math.isinf(beta):
-        descent = climb
-    else:  # X/(1 - e^(-X)) = B(X) + X, over beta
-        # in logarithms: the smaller of the flows may be below the smallest float64
-        log_left = np.log(np.maximum(facets.area_left * rho_left, EMPTY))
-        log_right = np.log(np.maximum(facets.area_right * rho_right, EMPTY))
-        X = np.abs(log_left - log_right - beta * dpsi)
-        descent = (bernoulli(X) + X) / beta
-    face = np.where(
-        outflow > inflow,
-        rho_left + slope[facets.left] * facets.reach_left,
-        rho_right + slope[facets.right] * facets.reach_right,
-    )
-    # where the area throttles a strong drift towards r = 0, rates may rise to what they are without it
-    most = MOST_KAPPA * np.maximum(1.0, down / np.maximum(np.maximum(out, back), EMPTY))
-    kappa = np.where(larger > EMPTY, np.clip(face * descent / larger, 0.0, most), 1.0)
-    return kappa * out * facets.hop_left, kappa * back * facets.hop_right
 
 
 def tensor_mesh(fx: SimpleNamespace, cells: Cells) -> Any:
@@ -264,54 +199,62 @@ def _cell_numbers(cells: Cells, centres: Array) -> Any:
     return np.ravel_multi_index(index, cells.shape)
 
 
-def _neighbours(cells: Cells, number: Any, local: int) -> list[tuple[Any, Any, Array, Array]]:
-    """For every axis and cell of this rank: the places of both neighbours, and the distances to them.
+def _axis(cells: Cells, number: Any, local: int, axis: int, matrix: Any) -> dict[str, Any]:
+    """The fields of ``Axis`` in ``finite_volumes.c`` that are known before any density.
 
-    At the boundary a cell is its own neighbour, at a nominal distance.
+    below, above (cells,): the neighbours of every cell of this rank, and gap_below, gap_above the distances
+    to them; at the boundary a cell is its own neighbour, at a nominal distance.
+
+    The rest has one entry for each facet beside a cell of this rank.  left, right: both cells.  area_left,
+    area_right: the area x^(n-1) over its mean in the cell, log_ratio: the logarithm of their ratio.
+    hop_left, hop_right: 2/(distance of the centres) over the width of the cell.  reach_left, reach_right:
+    from the centre to the facet.  into_right, into_left, at_left, at_right: places in the data of the matrix
+    of the rates left -> right and right -> left, and of the diagonal; one past the end for rows of other ranks.
     """
     place = np.full(cells.count, -1)
     place[number] = np.arange(len(number))
-    index = np.unravel_index(number[:local], cells.shape)
-    result = []
-    for axis, count in enumerate(cells.shape):
-        sides, gaps = [], []
-        for shift in (-1, 1):
-            beside = list(index)
-            beside[axis] = np.clip(index[axis] + shift, 0, count - 1)
-            other = np.ravel_multi_index(beside, cells.shape)
-            sides.append(place[other])
-            gap = np.abs(cells.centres[other, axis] - cells.centres[number[:local], axis])
-            gaps.append(np.where(gap > 0, gap, 1.0))
-        result.append((*sides, *gaps))
-    return result
-
-
-def _facets(cells: Cells, number: Any, local: int, axis: int, beside: Any, matrix: Any) -> Facets:
-    """The facets normal to ``axis``; ``beside`` are the neighbours of the cells of this rank."""
     own = np.arange(local)
-    left, right = beside[0], beside[1]
-    lower = np.concatenate([own[right != own], left[left >= local]])
-    upper = np.concatenate([right[right != own], own[left >= local]])
-    index = np.unravel_index(number[lower], cells.shape)[axis]
-    edges, n = cells.edges[axis], cells.dimensions[axis]
-    centres, widths, at = (edges[1:] + edges[:-1]) / 2, np.diff(edges), edges[index + 1]
+    edges, n, where = cells.edges[axis], cells.dimensions[axis], np.unravel_index(number, cells.shape)
+    centres, widths, at_cells = (edges[1:] + edges[:-1]) / 2, np.diff(edges), where[axis]
+    sides, gaps = [], []
+    for shift in (-1, 1):
+        beside = [index[:local] for index in where]
+        beside[axis] = np.clip(beside[axis] + shift, 0, cells.shape[axis] - 1)
+        sides.append(place[np.ravel_multi_index(beside, cells.shape)])
+        gap = np.abs(centres[beside[axis]] - centres[at_cells[:local]])
+        gaps.append(np.where(gap > 0, gap, 1.0))
+    below, above = sides
+    left = np.concatenate([own[above != own], below[below >= local]])
+    right = np.concatenate([above[above != own], own[below >= local]])
+    index = at_cells[left]
+    at = edges[index + 1]
     log_area = np.zeros_like(at) if n == 1 else (n - 1) * np.log(at)
     log_mean = cells.log_areas[number, axis]
     pace = 2.0 / (centres[index + 1] - centres[index])
-    return Facets(
-        left=lower,
-        right=upper,
-        area_left=np.exp(log_area - log_mean[lower]),
-        area_right=np.exp(log_area - log_mean[upper]),
-        hop_left=pace / widths[index],
-        hop_right=pace / widths[index + 1],
-        reach_left=at - centres[index],
-        reach_right=at - centres[index + 1],
-        into_right=_positions(matrix, upper, lower, local),
-        into_left=_positions(matrix, lower, upper, local),
-        at_left=_positions(matrix, lower, lower, local),
-        at_right=_positions(matrix, upper, upper, local),
-    )
+    places = {
+        "left": left,
+        "right": right,
+        "into_right": _positions(matrix, right, left, local),
+        "into_left": _positions(matrix, left, right, local),
+        "at_left": _positions(matrix, left, left, local),
+        "at_right": _positions(matrix, right, right, local),
+        "below": below,
+        "above": above,
+    }
+    return {name: values.astype(np.int32) for name, values in places.items()} | {
+        "facets": len(left),
+        "area_left": np.exp(log_area - log_mean[left]),
+        "area_right": np.exp(log_area - log_mean[right]),
+        "log_ratio": log_mean[right] - log_mean[left],
+        "hop_left": pace / widths[index],
+        "hop_right": pace / widths[index + 1],
+        "reach_left": at - centres[index],
+        "reach_right": at - centres[index + 1],
+        "gap_below": gaps[0],
+        "gap_above": gaps[1],
+        "rightwards": np.empty(len(left)),
+        "leftwards": np.empty(len(left)),
+    }
 
 
 def _positions(matrix: Any, rows: Any, columns: Any, local: int) -> Any:

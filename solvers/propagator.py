@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from solvers.compiled import Library
 from workbench.measure import Array
 
 CHEBYSHEV_FROM = 150.0  # jumps, from where it takes half the products of uniformisation
@@ -32,14 +33,22 @@ class Propagator:
     """Advances masses by the process whose generator stands in a DOLFINx matrix, on this rank's rows.
 
     matrix: CSR, its diagonal entries at ``diagonal`` in its data; ``vector``: makes a distributed vector;
-    ``total``: sums a number over ranks.
+    ``total``: sums a number over ranks; ``c``: the functions of ``finite_volumes.c``.
     """
 
     def __init__(
-        self, matrix: Any, diagonal: Any, vector: Callable[[], Any], local: int, total: Callable[[Any], Any]
+        self,
+        matrix: Any,
+        diagonal: Any,
+        vector: Callable[[], Any],
+        local: int,
+        total: Callable[[Any], Any],
+        c: Library,
     ) -> None:
-        self._matrix, self._diagonal, self._local, self._total = matrix, diagonal, local, total
+        self._matrix, self._diagonal, self._local, self._total, self._c = matrix, diagonal, local, total, c
         self._vectors = [vector(), vector()]
+        # a matrix that sees no cell of another rank is multiplied with in C
+        self._alone = len(self._vectors[0].array) == local
         self._chebyshev_from = CHEBYSHEV_FROM
 
     def advance(self, masses: Array, dt: float, fastest: float) -> Array:
@@ -61,6 +70,11 @@ class Propagator:
 
     def _uniformised(self, masses: Array, weights: Array) -> Array:
         """sum_k weights_k T^k masses, by Horner's rule."""
+        if self._alone:
+            m, at, result = self._matrix, self._c.pointer, np.empty_like(masses)
+            rows = (self._local, at(m.indptr), at(m.indices), at(m.data), at(masses))
+            self._c.lib.polynomial(*rows, len(weights), at(weights), at(result), at(self._vectors[0].array))
+            return result
         (old, new), views = self._vectors, [v.array[: self._local] for v in self._vectors]
         np.multiply(masses, weights[-1], out=views[0])
         for weight in weights[-2::-1]:

@@ -6,6 +6,7 @@ with weights.  Risk, first variation, moments and distances are written once, he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -33,7 +34,8 @@ class Measure:
 
     def expectation(self, values: Array) -> Array:
         """sum_i weights_i values_i over the first axis of ``values``, shape (n, ...)."""
-        return np.tensordot(self.weights, values, axes=(0, 0))
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))
+        return (self.weights @ flat).reshape(values.shape[1:])
 
     def mean(self, coordinate: int = 0) -> float:
         """Mean of one coordinate."""
