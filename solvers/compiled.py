@@ -1,7 +1,7 @@
 """C code, compiled for the machine it runs on, kept under the hash of all that decides its content, called through cffi.
 
-A source file declares what Python sees by defining it without ``static``: structures by ``typedef struct``,
-functions by their head.  The rest of the file is its own.
+A source file shows Python every structure that it names by ``typedef struct``, and every function whose head
+does not begin with ``static`` or with a macro in capitals.
 """
 
 from __future__ import annotations
@@ -61,25 +61,25 @@ class Library:
         return made
 
 
-def load(source: str, flags: tuple[str, ...] = ()) -> Library:
-    """The library of this C source, compiled unless it was before.
+def load(source: str, flags: tuple[str, ...] = (), types: str = "") -> Library:
+    """The library of this C source, compiled unless it was before; ``types`` defines further ones of its heads.
 
     Raises
     ------
     NoCompiler
         without a C compiler ($CC, else cc), or when it refuses the source.
     """
-    return _loaded(source, (*FLAGS, *flags), os.environ.get("CC", "cc"))
+    return _loaded(source, (*FLAGS, *flags), types, os.environ.get("CC", "cc"))
 
 
 @functools.cache
-def _loaded(source: str, flags: tuple[str, ...], command: str) -> Library:
+def _loaded(source: str, flags: tuple[str, ...], types: str, command: str) -> Library:
     compiler = shlex.split(command)
     if not compiler or shutil.which(compiler[0]) is None:
         raise NoCompiler(f"no C compiler ({command}): install one, or name it in the variable CC")
     key = hashlib.sha256("\0".join([source, *flags, _target(command)]).encode()).hexdigest()
     ffi = cffi.FFI()
-    ffi.cdef(declarations(source))
+    ffi.cdef(types + declarations(source))
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def cache_folder() -> Path:
 def declarations(source: str) -> str:
     """The structures and the heads of functions that a C source shows to others."""
     structures = re.findall(r"^typedef struct \{.*?^\} \w+;", source, re.MULTILINE | re.DOTALL)
-    heads = re.findall(r"^(?!static|typedef|#)\w[\w \*]*\([^()]*\)(?= \{)", source, re.MULTILINE)
+    heads = re.findall(r"^(?!static|typedef|#|[A-Z]+ )\w[\w \*]*\([^()]*\)(?= \{)", source, re.MULTILINE)
     return "\n".join([*structures, *(f"{head};" for head in heads)])
 
 

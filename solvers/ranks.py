@@ -21,8 +21,10 @@ def world() -> Any:
 
 def alone() -> Any:
     """A communicator of this process only, for runs of a sweep."""
-    from mpi4py import MPI
-
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        return _Alone()
     return MPI.COMM_SELF
 
 
@@ -36,12 +38,15 @@ class _Alone:
         return value
 
 
-def on_first_rank[Result](action: Callable[[], Result]) -> Result | None:
-    """Run ``action`` on the first rank; what it raises is raised on all of them, or the others would wait for ever.
+def on_first_rank[Result](action: Callable[[], Result], comm: Any = None) -> Result | None:
+    """Run ``action`` on the first rank (of all, or of ``comm``).
+
+    What it raises is raised on all of them, or the others would wait for ever.
 
     Returns its result on the first rank, None on the others.
     """
-    comm, result, failure = world(), None, None
+    comm = world() if comm is None else comm
+    result, failure = None, None
     if comm.rank == 0:
         try:
             result = action()

@@ -1,7 +1,9 @@
 """One-pass SGD of the actual two-layer network in R^d, one fresh sample a step  [MMN18].
 
-This is the plain step-by-step loop: the thing the mean-field limit is a limit of, and the reference
-for anything faster.  Everything is dimensionless.
+The network is the thing the mean-field limit is a limit of.  Steps are taken in blocks, as matrix products
+that do exactly what the steps would do one by one (``solvers.blocked``).  Here are the configuration and an
+ensemble of independent replicas over threads and ranks; ``solvers.sgd_run`` has the run of one of them.
+Everything is dimensionless.
 """
 
 from __future__ import annotations
@@ -9,23 +11,29 @@ from __future__ import annotations
 import math
 import time as clock
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.linalg.blas import dgemv, dger
 from threadpoolctl import threadpool_limits
 
-from solvers.network import check_isotropic, population_risk
+from solvers.ranks import on_first_rank, spread, world
+from solvers.recursion import BACKENDS, choose
+from solvers.samples import CHUNK
+from solvers.sgd_result import Outcome, assemble
+from solvers.sgd_run import Run, identity, recording_grid
+from workbench.checkpoint import Checkpoint
 from workbench.checks import whole_number
 from workbench.errors import BadInput, NumericalFailure
-from workbench.measure import Array, Measure, risk
+from workbench.lock import exclusive
 from workbench.problem import Problem
 from workbench.trajectory import Trajectory
 
-# Samples are drawn in chunks of this fixed size, so that sample k depends on the seed alone and not
-# on when the run is recorded.
-CHUNK = 1024
+CHECKPOINTS = "replica-"  # and its number: the name of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,26 @@ class SGDConfig:
     units
         number N >= 1 of units.
     seed
-        0 <= seed < 2^63; initial weights, data and noise are three independent streams of it.
+        0 <= seed < 2^63; with the number of the replica it decides initial weights, data and noise.
+    replica, replicas
+        the first replica and their number: ``replicas=20`` runs replicas 0 to 19, ``replica=7`` the eighth.
+    workers
+        replicas that are trained at once, in threads.
+    block
+        steps that are taken together, 1 <= block <= 1024; matters to rounding and speed, and to which
+        injected noise is drawn.
+    backend
+        ``c`` (compiled for this machine), ``numpy``, ``cupy`` (on a GPU, all replicas at once), or ``auto``:
+        c, or numpy where nothing can be compiled.
+    precision
+        ``float32`` or ``float64``, of weights, products and samples; risks are evaluated in float64.
+    held_out
+        samples, never trained on, for ``held_out_risk``; 0: none.
     keep_weights
-        store the weights themselves at every snapshot, not only their norms.
+        store the weights themselves at every snapshot, not only their reduced coordinates.
+    checkpoint, checkpoint_interval, resume
+        a folder for checkpoints (None: none), the seconds between two, and whether to go on from those that
+        are there.
 
     Raises
     ------
@@ -52,95 +77,40 @@ class SGDConfig:
     epsilon: float = 1e-5
     units: int = 800
     seed: int = 0
+    replica: int = 0
+    replicas: int = 1
+    workers: int = 1
+    block: int = 64
+    backend: str = "auto"
+    precision: str = "float32"
+    held_out: int = 4096
     keep_weights: bool = False
+    checkpoint: str | None = None
+    checkpoint_interval: float = 60.0
+    resume: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise BadInput(f"epsilon = {self.epsilon} is not a step: give a finite epsilon > 0, e.g. 1e-5")
         whole_number("units", self.units, 1)
         whole_number("seed", self.seed, 0, 2**63 - 1)
+        whole_number("replica", self.replica, 0, 2**31 - 1)
+        whole_number("replicas", self.replicas, 1, 10**6)
+        whole_number("workers", self.workers, 1, 1024)
+        whole_number("block", self.block, 1, CHUNK)
+        whole_number("held_out", self.held_out, 0)
+        for name, known in (("backend", BACKENDS), ("precision", ("float32", "float64"))):
+            if getattr(self, name) not in known:
+                raise BadInput(f"{name} = {getattr(self, name)!r}: choose from {', '.join(known)}")
+        if not self.checkpoint_interval >= 0:
+            raise BadInput(f"checkpoint_interval = {self.checkpoint_interval}: give seconds >= 0, e.g. 60")
+        if self.resume and self.checkpoint is None:
+            raise BadInput("resume = True: name the folder of checkpoints, checkpoint=…")
 
-
-@dataclass(frozen=True)
-class Stop:
-    """A step after which the run is recorded, and the time asked for: |time - step epsilon| <= epsilon/2."""
-
-    step: int
-    time: float
-    is_snapshot: bool
-
-
-def recording_grid(problem: Problem, epsilon: float) -> tuple[Stop, ...]:
-    """The stops of a run, in order of their steps k = round(t / epsilon).
-
-    Record times that fall on one step share one record, kept under a snapshot's time where there is
-    one and else under the time nearest to the step; record times before the first step are left out.
-
-    Raises
-    ------
-    BadInput
-        for a snapshot before the end of the first step, and for two snapshots on one step.
-    """
-    if not problem.snapshots[0] >= epsilon * (1 - 1e-9):
-        raise BadInput(
-            f"snapshot t = {problem.snapshots[0]} comes before the end of the first step at epsilon = "
-            f"{epsilon}: give a later snapshot or a smaller epsilon"
-        )
-    stops: dict[int, Stop] = {}
-    for t in problem.snapshots:
-        step = round(t / epsilon)
-        if step in stops:
-            raise BadInput(
-                f"snapshots t = {stops[step].time} and t = {t} fall on one step at epsilon = {epsilon}: "
-                "drop one of them or give a smaller epsilon"
-            )
-        stops[step] = Stop(step, t, True)
-    for t in problem.records:
-        step = round(t / epsilon)
-        held = stops.get(step)
-        if step < 1 or (held is not None and held.is_snapshot):
-            continue
-        if held is None or abs(t - step * epsilon) < abs(held.time - step * epsilon):
-            stops[step] = Stop(step, t, False)
-    return tuple(stops[step] for step in sorted(stops))
-
-
-def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-    """Independent generators of the initial weights, the data and the injected noise."""
-    weights, data, noise = np.random.SeedSequence(seed).spawn(3)
-    return (
-        np.random.Generator(np.random.Philox(weights)),
-        np.random.Generator(np.random.Philox(data)),
-        np.random.Generator(np.random.Philox(noise)),
-    )
-
-
-def draw_samples(rng: np.random.Generator, law: Sequence[Any], count: int) -> tuple[Array, Array]:
-    """``count`` samples of the data law: x (count, d) and labels y (count,).
-
-    ``law`` is ``module.data_law(p)``: classes (y, P(y), blocks), x | y ~ N(mean, std^2 I_n) on each block
-    (n, std, mean) of consecutive coordinates.  The samples are consecutive in the stream of ``rng`` only for
-    one fixed ``count``: draw whole chunks of ``CHUNK``.
-    """
-    labels = np.array([y for y, _, _ in law], dtype=float)
-    cumulative = np.cumsum([probability for _, probability, _ in law])
-    # searchsorted on all but the last edge: rounding of the sum can not lead beyond the last class.
-    drawn = np.searchsorted(cumulative[:-1], rng.random(count), side="right")
-    mean, std = (
-        np.array(
-            [np.concatenate([np.full(int(block[0]), block[i]) for block in blocks]) for _, _, blocks in law]
-        )
-        for i in (2, 1)
-    )
-    return mean[drawn] + std[drawn] * rng.standard_normal((count, std.shape[1])), labels[drawn]
-
-
-def step_sizes(problem: Problem, epsilon: float, first: int, count: int) -> Array:
-    """s_k = epsilon xi((k + 1) epsilon) for k = first .. first + count - 1, shape (count,).
-
-    Steps are numbered from 1 inside xi because xi(t) = t^(-exponent) is singular at 0.
-    """
-    return epsilon * problem.schedule.xi(np.arange(first + 1.0, first + count + 0.5) * epsilon)
+    @property
+    def numbers(self) -> range:
+        """The numbers of the replicas."""
+        return range(self.replica, self.replica + self.replicas)
 
 
 @threadpool_limits.wrap(
@@ -150,47 +120,57 @@ def solve(
     problem: Problem,
     config: SGDConfig = SGDConfig(),
     progress: Callable[[float], None] | None = None,
+    comm: Any = None,
 ) -> Trajectory:
     """Train the network by one-pass SGD and record it.
 
-    From w_i ~ ``problem.initial`` independently, step k = 0, 1, ... takes one fresh sample (x, y) and
+    From units drawn independently from ``problem.initial``, step k = 0, 1, ... takes one fresh sample (x, y) and
 
-        w_i <- (1 - 2 lam s_k) w_i + 2 s_k (y - yhat) sigma'(<w_i, x>) x + sqrt(4 s_k / beta) g_ik
-        yhat = (1/N) sum_i sigma(<w_i, x>),   s_k = epsilon xi((k + 1) epsilon),   g_ik ~ N(0, I_d)
+        w_i <- (1 - 2 lam s_k) w_i + 2 s_k (y - yhat) a_i sigma'(z_i) x + sqrt(4 s_k / beta) g_ik,
+        z_i = <w_i, x> + b_i,   yhat = (1/N) sum_i a_i sigma(z_i),   s_k = epsilon xi((k + 1) epsilon),   g_ik ~ N(0, I)
 
-    (no 1/N in the step: this sets the mean-field clock t = k epsilon) [MMN18], in float64, O(N d) a
-    step.  The empirical law of the units follows the distributional dynamics up to
-    O(sqrt(1/N) + sqrt(d epsilon)).
+    (no 1/N in the step: this sets the mean-field clock t = k epsilon) [MMN18].  Affine units train a_i and
+    b_i alike; plain ones have a = 1, b = 0.  The empirical law of the units follows the distributional
+    dynamics up to O(sqrt(1/N) + sqrt(d epsilon)).  With the same samples the result is that of the plain loop
+    to rounding; noise is equal to it in law.
 
     Parameters
     ----------
     problem
         a Problem with finite d; its module has ``sigma``, ``sigma_prime`` and ``data_law``.
     config
-        step, size and seed.
+        step, size, seed, replicas, and how to run them.
     progress
-        called with the fraction of the steps done, after each chunk and each record.
+        called with the fraction of the steps done.
+    comm
+        the ranks to spread replicas over, by default all that ``mpiexec`` started; all get the result.
 
     Returns
     -------
     Trajectory
-        the measure of the norms r_i = |w_i|, points (N, 1) of weight 1/N, at each snapshot, and at
-        each record time ``risk`` (orbit-averaged, of that measure), ``network_risk`` (exact, of the
-        network) and ``online_risk`` (mean of (y - yhat)^2 over the samples since the last record, each
-        before its own update).  ``step (snapshot)`` and ``record_step (record)`` hold the steps,
-        ``weights_full (snapshot, unit, dim)`` the weights if kept.  t = 0 is not recorded.
+        the measure of the units in reduced coordinates, of all replicas together, points (R N, D) of weight
+        1/(R N), replica by replica, at each snapshot, and at each record time ``risk`` (orbit-averaged, of
+        the units of one network), ``network_risk`` (exact, of the network), ``online_risk`` (mean of
+        (y - yhat)^2 over the samples since the last record, each before its own update) and
+        ``held_out_risk``: their means over replicas.  ``step (snapshot)`` and ``record_step (record)`` hold
+        the steps, ``weights_full (snapshot, unit, dim)`` the weights if kept.  t = 0 is not recorded.
+
+        With replicas > 1 also, for each NAME of the risks, ``replica_NAME (replica, record)`` and
+        ``NAME_quantile (level, record)``, and for each coordinate C the density of the units
+        ``histogram_C (snapshot, bin)`` with ``histogram_C_quantile (level, snapshot, bin)`` over replicas, on
+        ``histogram_C_edge (snapshot, bin_edge)``.
 
     Raises
     ------
     BadInput
-        for d = inf, a model that is not isotropic, and a recording grid finer than the steps.
+        for d = inf, a recording grid finer than the steps, a back end that cannot be had, checkpoints of
+        another run.
     NumericalFailure
         at the first step after which a squared error, a weight or a risk is not finite, with the
-        records made before it as ``partial``.
+        records made before it as ``partial``.  Other replicas are finished first.
     """
     if not (math.isfinite(problem.d) and problem.d == int(problem.d)):
         raise BadInput(f"d = {problem.d}: a real network needs a finite d; give an integer d >= 1")
-    check_isotropic(problem.module, problem.parameters)
     if max(config.units, CHUNK) * problem.d > 1e9:
         raise BadInput(
             f"units = {config.units} at d = {problem.d} need more than 8 GB: give fewer units or a smaller d"
@@ -200,167 +180,99 @@ def solve(
             f"epsilon = {config.epsilon} takes {problem.t_end / config.epsilon:.0e} steps: give a larger epsilon"
         )
     stops = recording_grid(problem, config.epsilon)
-    weights_rng, data_rng, noise_rng = streams(config.seed)
-    law = problem.module.data_law(problem.parameters)
-    # Fortran order, so that the BLAS updates it in place.
-    W = np.asfortranarray(problem.gaussian_initial.draw_weights(weights_rng, config.units, int(problem.d)))
-    total = stops[-1].step
-    records: list[_Record] = []
-    pending = iter(stops)
-    stop = next(pending)
-    online: list[Array] = []
+    recursion = choose(config.backend, problem.module, config.precision)
+    # on a GPU replicas advance together
+    groups = [(number,) for number in config.numbers] if recursion.xp is np else [tuple(config.numbers)]
+    comm = world() if comm is None else comm
     started = clock.perf_counter()
-
-    def finish(steps: int, complete: bool) -> Trajectory:
-        return _assemble(problem, config, records, steps, clock.perf_counter() - started, complete)
-
-    for first in range(0, total, CHUNK):
-        step, last = first, min(first + CHUNK, total)
-        x, y = draw_samples(data_rng, law, CHUNK)
-        s = step_sizes(problem, config.epsilon, first, last - first)
-        while step < last:
-            end = min(last, stop.step)
-            part = slice(step - first, end - first)
-            samples = x[part], y[part], s[part]
-            W_before, noise_state = W.copy(order="F"), noise_rng.bit_generator.state
-            squares = _advance(problem, W, *samples, noise_rng)
-            if not (np.isfinite(squares).all() and np.isfinite(W).all()):
-                W[...], noise_rng.bit_generator.state = W_before, noise_state
-                bad = step + _steps_to_failure(problem, W, *samples, noise_rng)
-                raise _failure(bad, total, config, "the weights or the squared error", finish(bad, False))
-            online.append(squares)
-            if end == stop.step:
-                try:
-                    records.append(_record(problem, W, stop, np.concatenate(online), config.keep_weights))
-                except NumericalFailure as error:
-                    raise _failure(end, total, config, "the risk", finish(end, False)) from error
-                online = []
-                stop = next(pending, stop)
-            step = end
-            if progress is not None:
-                progress(step / total)
-    return finish(total, True)
+    folder = None if config.checkpoint is None else Path(config.checkpoint)
+    with ExitStack() as stack:
+        if folder is not None:
+            on_first_rank(partial(_make_folder, folder, config.resume, stack), comm)
+        if comm.size > 1 and len(groups) > 1:
+            outcomes = comm.bcast(list(spread(partial(_outcome, problem, config), groups)))
+        else:
+            outcomes = _in_threads(problem, config, groups, progress)
+    failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
+    for failure in failures:
+        if isinstance(failure, BadInput):
+            raise failure
+    taken = sum(outcome.steps * len(group) for outcome, group in zip(outcomes, groups, strict=True))
+    wall_time = clock.perf_counter() - started
+    attrs = {
+        "backend": recursion.name,
+        "wall_time": wall_time,
+        "steps_per_second": taken / max(wall_time, 1e-9),
+    }
+    result = assemble(problem, config, stops, outcomes, attrs)
+    if failures:
+        kept = "" if folder is None else f"; the last finite checkpoint is in {folder}"
+        raise NumericalFailure(f"{failures[0]}{kept}", result)
+    return result
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What is kept of one stop; ``W`` (N, d) only if asked for, ``r`` (N,) always."""
-
-    stop: Stop
-    r: Array
-    risk: float
-    network_risk: float
-    online_risk: float
-    W: Array | None
-
-
-def _advance(problem: Problem, W: Array, x: Array, y: Array, s: Array, noise: np.random.Generator) -> Array:
-    """One step for each sample in x (count, d), y (count,) with step sizes s (count,), overwriting ``W``.
-
-    Returns the squared errors, each before its own update, (count,).
-    """
-    module = problem.module
-    count, units = len(y), len(W)
-    ridge, noisy = problem.lam > 0, math.isfinite(problem.beta)
-    g = np.empty((W.shape[1], units)).T if noisy else W  # in the Fortran order of W
-    z, errors = np.empty(units), np.empty(count)
-    assert W.flags.f_contiguous, "the BLAS would update a copy"
-    # A run that diverges overflows; the caller finds it in the result.
-    with np.errstate(over="ignore", invalid="ignore"):
-        labels, gain = y.tolist(), (2.0 * s).tolist()
-        shrink = (1.0 - 2.0 * problem.lam * s).tolist()
-        spread = np.sqrt(4.0 * s / problem.beta).tolist()
-        for k in range(count):
-            z = dgemv(1.0, W, x[k], y=z, overwrite_y=1)
-            error = labels[k] - np.add.reduce(module.sigma(z)) / units
-            errors[k] = error
-            if ridge:
-                W *= shrink[k]
-            dger(gain[k] * error, module.sigma_prime(z), x[k], a=W, overwrite_a=1)
-            if noisy:
-                noise.standard_normal(out=g.T)
-                g *= spread[k]
-                W += g
-        return errors**2
+def _make_folder(folder: Path, resume: bool, stack: ExitStack) -> None:
+    """Make the folder of checkpoints and lock it; what an earlier run left there is continued or refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"checkpoint = {folder} ({error.strerror}): name a folder that can be written to"
+        ) from error
+    stack.enter_context(exclusive(folder))
+    if not resume and any(folder.glob(f"{CHECKPOINTS}*")):
+        raise BadInput(
+            f"checkpoint = {folder} holds what an interrupted run left: go on with it (--resume, or "
+            "resume=True), or remove it"
+        )
 
 
-def _steps_to_failure(
-    problem: Problem, W: Array, x: Array, y: Array, s: Array, noise: np.random.Generator
-) -> int:
-    """Replay ``_advance`` one by one: the number of steps up to and including the first not finite."""
-    for k in range(len(y)):
-        one = slice(k, k + 1)
-        square = _advance(problem, W, x[one], y[one], s[one], noise)
-        if not (np.isfinite(square).all() and np.isfinite(W).all()):
-            return k + 1
-    raise AssertionError("the replay of a failed segment did not fail")
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run of which the result is safe."""
+    for path in folder.glob(f"{CHECKPOINTS}*"):
+        path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
-def _record(problem: Problem, W: Array, stop: Stop, squares: Array, keep: bool) -> _Record:
-    """Record the network after ``stop.step`` steps; raises NumericalFailure on a risk that is not finite."""
-    network = population_risk(problem.module, W, problem.parameters)
-    r = np.linalg.norm(W, axis=1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        reduced = risk(problem.module, Measure.uniform(r[:, None]), problem.parameters)
-        online = float(np.mean(squares))
-    if not (math.isfinite(reduced) and math.isfinite(online)):
-        raise NumericalFailure(f"risk {reduced} and online risk {online} at step {stop.step}")
-    return _Record(stop, r, reduced, network, online, W.copy() if keep else None)
-
-
-def _failure(step: int, total: int, config: SGDConfig, what: str, partial: Trajectory) -> NumericalFailure:
-    """The error of a run that diverged at ``step``, counted from 1."""
-    return NumericalFailure(
-        f"SGD diverged at step {step} of {total} (t = {step * config.epsilon:.6g}): {what} became non-finite "
-        f"at epsilon = {config.epsilon}; try a smaller one, e.g. epsilon={config.epsilon / 10:.3g}",
-        partial,
-    )
-
-
-def _assemble(
+def _in_threads(
     problem: Problem,
     config: SGDConfig,
-    records: Sequence[_Record],
-    steps: int,
-    wall_time: float,
-    complete: bool,
-) -> Trajectory:
-    """The Trajectory of the records made so far."""
-    snapshots = [record for record in records if record.stop.is_snapshot]
-    extra: dict[str, tuple[tuple[str, ...], Any]] = {
-        "network_risk": (("record",), np.array([record.network_risk for record in records], dtype=float)),
-        "online_risk": (("record",), np.array([record.online_risk for record in records], dtype=float)),
-        "record_step": (("record",), np.array([record.stop.step for record in records], dtype=np.int64)),
-        "step": (("snapshot",), np.array([record.stop.step for record in snapshots], dtype=np.int64)),
-    }
-    if config.keep_weights:
-        W = np.array([record.W for record in snapshots], dtype=float)
-        extra["weights_full"] = (
-            ("snapshot", "unit", "dim"),
-            W.reshape(len(snapshots), config.units, int(problem.d)),
-        )
-    return Trajectory.assemble(
-        times=[record.stop.time for record in snapshots],
-        measures=[Measure.uniform(record.r[:, None]) for record in snapshots],
-        coordinates=problem.module.COORDINATES,
-        record_times=[record.stop.time for record in records],
-        record_risk=[record.risk for record in records],
-        extra=extra,
-        attrs={
-            "method": "sgd",
-            "model": problem.module.NAME,
-            "parameters": {name: float(value) for name, value in problem.parameters.items()},
-            "kappa": problem.gaussian_initial.kappa,
-            "epsilon": float(config.epsilon),
-            "units": int(config.units),
-            "seed": int(config.seed),
-            "steps": steps,
-            "lam": float(problem.lam),
-            "beta": float(problem.beta),
-            "xi_exponent": float(problem.schedule.exponent),
-            "wall_time": wall_time,
-            "steps_per_second": steps / wall_time if wall_time > 0 else 0.0,
-            "versions": {"numpy": np.__version__},
-        },
-        complete=complete,
-    )
+    groups: Sequence[Sequence[int]],
+    progress: Callable[[float], None] | None,
+) -> list[Outcome]:
+    """All groups, ``config.workers`` at a time."""
+    done = [0.0] * len(groups)
+
+    def run(number: int) -> Outcome:
+        def own(fraction: float) -> None:
+            done[number] = fraction
+            if progress is not None:
+                progress(sum(done) / len(done))
+
+        return _outcome(problem, config, groups[number], own)
+
+    if config.workers == 1:
+        return [run(number) for number in range(len(groups))]
+    with ThreadPoolExecutor(config.workers) as pool:
+        return list(pool.map(run, range(len(groups))))
+
+
+def _outcome(
+    problem: Problem,
+    config: SGDConfig,
+    replicas: Sequence[int],
+    progress: Callable[[float], None] | None = None,
+) -> Outcome:
+    """Train some replicas together."""
+    recursion = choose(config.backend, problem.module, config.precision)
+    run, checkpoint = Run(problem, config, replicas, recursion), None
+    failure: NumericalFailure | BadInput | None = None
+    if config.checkpoint is not None:
+        path = Path(config.checkpoint) / f"{CHECKPOINTS}{replicas[0]}"
+        checkpoint = Checkpoint(path, identity(problem, config, replicas, recursion.name))
+    try:
+        run.finish(progress, checkpoint)
+    except (NumericalFailure, BadInput) as error:  # other ranks wait for this one
+        failure = error
+    return Outcome(run.records, run.recorded, run.step, failure)

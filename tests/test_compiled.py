@@ -35,6 +35,9 @@ double total(Arrays *arrays,
     return sum;
 }
 
+#define INLINE static inline
+INLINE double thrice(double x) { return 3.0 * x; }
+
 void fill(int32_t count, double *x) {
     for (int32_t i = 0; i < count; i++) x[i] = VALUE;
 }
@@ -71,7 +74,14 @@ def test_what_is_not_static_is_declared() -> None:
     text = declarations(SOURCE)
     assert text.endswith("void fill(int32_t count, double *x);")
     assert "double total(Arrays *arrays,\n             double offset);" in text and "} Arrays;" in text
-    assert "twice" not in text
+    assert "twice" not in text and "thrice" not in text
+
+
+def test_types_that_a_macro_decides_are_told() -> None:
+    source = "#ifdef SMALL\ntypedef float real;\n#else\ntypedef double real;\n#endif\nreal third(real x) { return x / 3; }\n"
+    small = load(source, ("-DSMALL",), "typedef float real;").lib.third(1.0)
+    assert small == float(np.float32(1) / np.float32(3))
+    assert load(source, (), "typedef double real;").lib.third(1.0) == 1 / 3
 
 
 def libraries() -> list[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time as clock
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ import click
 from workbench import __version__
 from workbench.checks import whole_number
 from workbench.errors import BadInput, CertificateFailure, NumericalFailure
+from workbench.lock import exclusive
 from workbench.runs import (
     METHODS,
     PARALLEL,
@@ -135,16 +137,25 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
 @settings_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The netCDF file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@click.option("--resume", is_flag=True, help="Go on with a run of sgd that was interrupted.")
 @json_option
 def solve(
-    model: str, method: str, settings: tuple[str, ...], out: Path, overwrite: bool, as_json: bool
+    model: str,
+    method: str,
+    settings: tuple[str, ...],
+    out: Path,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Solve MODEL by one method and write the trajectory.
 
-    `mpiexec -n P workbench solve MODEL --method fokker-planck …` spreads the cells over P processes.
+    `mpiexec -n P workbench solve MODEL --method fokker-planck …` spreads the cells over P processes, and
+    `--method sgd --set replicas=R` the replicas.  SGD keeps checkpoints in OUT.checkpoint until the result is
+    written: after an interruption the same command with --resume gives the same result.
     """
     world = ranks().world()
-    run = Run(model, method, split_settings(settings), out)
+    run = Run(model, method, split_settings(settings), out, durable=True, resume=resume)
     run.read()  # every slip is named before anything is written
     if world.size > 1 and method not in PARALLEL:
         raise BadInput(
@@ -152,9 +163,12 @@ def solve(
             "or spread several runs with workbench sweep"
         )
     ranks().on_first_rank(partial(make_writable_result, out, overwrite))
-    with progress_bar(f"{method} {model}", visible=world.rank == 0) as progress:
-        trajectory = run.solve(progress)
-    ranks().on_first_rank(partial(trajectory.save, out))
+    with ExitStack() as stack:
+        ranks().on_first_rank(lambda: stack.enter_context(exclusive(out)))
+        with progress_bar(f"{method} {model}", world.rank == 0, run.steps()) as progress:
+            trajectory = run.solve(progress)
+        ranks().on_first_rank(partial(trajectory.save, out))
+        ranks().on_first_rank(run.forget)
     summary = run.summary(trajectory)
     if not as_json and _speaks():
         for t, risk in zip(trajectory.times, summary["risk"], strict=True):
@@ -198,11 +212,13 @@ def sweep(
         run.read()
     ranks().on_first_rank(partial(make_writable_sweep, out, overwrite))
     entries = []
-    with progress_bar(f"{method} {model}", visible=world.rank == 0) as progress:
-        for entry in ranks().spread(attempt, runs):
-            entries.append(entry)
-            progress(len(entries) / len(runs))
-    ranks().on_first_rank(partial(write_index, out / "sweep.json", entries))
+    with ExitStack() as stack:
+        ranks().on_first_rank(lambda: stack.enter_context(exclusive(out / "sweep.json")))
+        with progress_bar(f"{method} {model}", visible=world.rank == 0) as progress:
+            for entry in ranks().spread(attempt, runs):
+                entries.append(entry)
+                progress(len(entries) / len(runs))
+        ranks().on_first_rank(partial(write_index, out / "sweep.json", entries))
     if not as_json and _speaks():
         for entry in entries:
             click.echo(f"{entry['settings']}  {entry.get('risk', entry.get('error'))}")
@@ -255,7 +271,7 @@ def reproduce(
         make_writable_folder(folder)
     done = {}
     for name in dict.fromkeys(figure):
-        with progress_bar(f"{name} ({scale}, {convention})") as progress:
+        with exclusive(out / name), progress_bar(f"{name} ({scale}, {convention})") as progress:
             done[name] = paper.FIGURES[name].make(out / name, scale, convention, seed_number, progress)
         if not as_json:
             click.echo(f"wrote {out / name}")
@@ -273,16 +289,38 @@ def ranks() -> ModuleType:
 
 
 @contextmanager
-def progress_bar(label: str, visible: bool = True) -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error, unless another rank shows it; yields a function of the fraction done."""
+def progress_bar(
+    label: str, visible: bool = True, steps: float | None = None
+) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error, unless another rank shows it; yields a function of the fraction done.
+
+    With the number of ``steps`` it shows their pace.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
-        task = bar.add_task(label, total=1.0)
-        # below a millionth the time left is anybody's guess, and overflows
-        yield lambda fraction: bar.update(task, completed=fraction if fraction > 1e-6 else 0.0)
+        task = bar.add_task(label, total=1.0, pace="")
+        begun: list[float] = []  # where a resumed run began, and when
+
+        def update(fraction: float) -> None:
+            pace = ""
+            if not begun:
+                begun.extend((fraction, clock.monotonic()))
+            elif steps is not None and clock.monotonic() > begun[1]:
+                rate = steps * (fraction - begun[0]) / (clock.monotonic() - begun[1])
+                pace = f"{rate:,.0f} steps/s"
+            # below a millionth the time left is anybody's guess, and overflows
+            bar.update(task, completed=fraction if fraction > 1e-6 else 0.0, pace=pace)
+
+        yield update
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -70,6 +70,11 @@ class GaussianInitialLaw:
         """Independent weight vectors, shape (units, d)."""
         return rng.standard_normal((units, d)) * (self.kappa / math.sqrt(d))
 
+    def draw_outputs(self, rng: np.random.Generator, units: int) -> tuple[Array, Array]:
+        """Independent output weights a and offsets b of affine units, each (units,)."""
+        a = self.a_mean + self.a_std * rng.standard_normal(units)
+        return a, self.b_mean + self.b_std * rng.standard_normal(units)
+
     def marginal(self, coordinate: str, n: float, d: float) -> Any:
         """The law of one coordinate as a frozen SciPy distribution; ``n`` counts the weights of a norm.
 

@@ -6,10 +6,13 @@ The same Problem goes to every solver.  All quantities are dimensionless; conven
 
 from __future__ import annotations
 
+import linecache
 import math
 import numbers
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -158,6 +161,25 @@ class Problem:
                 "give one, or use the method fokker-planck"
             )
         return self.initial
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: the module by its name, or by its text where it was never a file."""
+        state, module = dict(self.__dict__), self.module
+        if sys.modules.get(module.__name__) is module:
+            state["module"] = (module.__name__, None)
+        else:
+            text = "".join(linecache.getlines(str(getattr(module, "__file__", ""))))
+            if not text:
+                raise BadInput(
+                    f"the module of {module.__name__} has no text: write it to a file to send it to other processes"
+                )
+            state["module"] = (module.__name__, text)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        name, text = state["module"]
+        module = import_module(name) if text is None else import_module("workbench.codegen").load(text, name)
+        self.__dict__.update(state, module=module)
 
     def weight_dimensions(self) -> tuple[float, ...]:
         """For every coordinate the number of weights behind it: n for the norm of a block of n, else 1."""

@@ -28,7 +28,9 @@ METHODS = {  # method -> (module, its config)
     "sgd": ("solvers.sgd", "SGDConfig"),
     "stationary": ("solvers.stationary", "StationaryConfig"),
 }
-PARALLEL = ("fokker-planck",)  # methods of which one run uses all ranks
+PARALLEL = ("fokker-planck", "sgd")  # methods of which one run uses all ranks
+
+RESUMABLE = ("sgd",)  # methods with checkpoints
 
 
 def model_names() -> list[str]:
@@ -50,13 +52,35 @@ class Run:
     method: str
     settings: Mapping[str, str]
     out: Path
+    durable: bool = False  # with checkpoints beside ``out``, where the method has them
+    resume: bool = False
 
     def read(self) -> tuple[Any, Any]:
         """The Problem and the solver's config; BadInput names every slip."""
         one_of("model", self.model, model_names())
         one_of("method", self.method, METHODS)
         home, config = METHODS[self.method]
-        return read_problem(generated_module(self.model), self.settings, getattr(import_module(home), config))
+        settings = dict(self.settings)
+        if self.durable and self.method in RESUMABLE:
+            settings = {"checkpoint": f"{self.out}.checkpoint", **settings, "resume": str(self.resume)}
+        elif self.resume:
+            raise BadInput(
+                f"--resume: --method {self.method} keeps no checkpoints, only {', '.join(RESUMABLE)} does; "
+                "start it without --resume"
+            )
+        return read_problem(generated_module(self.model), settings, getattr(import_module(home), config))
+
+    def forget(self) -> None:
+        """Remove the checkpoints, once the result is safe."""
+        if self.durable and self.method in RESUMABLE:
+            import_module(METHODS[self.method][0]).remove_checkpoints(Path(self.read()[1].checkpoint))
+
+    def steps(self) -> float | None:
+        """The number of steps, of all replicas together, where that is known beforehand."""
+        if self.method != "sgd":
+            return None
+        problem, config = self.read()
+        return float(config.replicas * problem.t_end / config.epsilon)
 
     def solve(self, progress: Callable[[float], None] | None = None, **where: Any) -> Trajectory:
         """The trajectory; NumericalFailure after what there is of it was saved by the first rank."""

@@ -92,6 +92,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "float": read_number,
     "bool": read_yes_or_no,
     "float | None": read_number,
+    "str": read_text,
     "str | None": read_text,
     "tuple[int, ...]": read_whole_numbers,
     "tuple[int, ...] | int": read_whole_numbers,

@@ -1,0 +1,134 @@
+"""The recursion inside a block of SGD, on vectors of N numbers, for each way to run it.
+
+For k = 0, 1, ..., B - 1, with row k of Z holding what z_k is without the steps of this block,
+
+    z = Z_k + sum_{j<k} G_kj c_j,    e_k = y_k - mean(a sigma(z)),    c_k = gain_k e_k a sigma'(z),
+    a <- shrink_k a + gain_k e_k sigma(z) + noise_k,
+
+and c_k takes the place of Z_k (a = 1 for plain units).  ``run(Z, G, y, steps, a, noise)`` takes Z (R, B, N),
+G (R, B, B), y (R, B), a (R, N) or None, noise (R, B, N) or None, overwrites Z and a, and returns e (R, B).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from solvers.c_expressions import Untranslatable, c_functions
+from solvers.compiled import NoCompiler, load
+from workbench.errors import BadInput
+
+if TYPE_CHECKING:
+    from solvers.blocked import Steps
+
+BACKENDS = ("auto", "c", "numpy", "cupy")
+
+
+class Recursion(Protocol):
+    """One way to run the recursion; ``xp`` is the array module of what it takes."""
+
+    name: str
+    xp: Any
+
+    def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
+        """See the head of the file."""
+
+
+class ArrayRecursion:
+    """In the operations of NumPy, or of CuPy where the activation cannot be put into C."""
+
+    def __init__(self, module: ModuleType, xp: Any = np) -> None:
+        self.name, self.xp, self._module = "numpy" if xp is np else "cupy", xp, module
+
+    def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
+        """See the head of the file."""
+        xp, module = self.xp, self._module
+        errors = xp.empty_like(y)
+        gain, shrink = steps.gain.tolist(), steps.shrink.tolist()
+        for k in range(y.shape[1]):
+            z = Z[:, k]
+            if k > 0:
+                z = z + xp.matmul(G[:, k, None, :k], Z[:, :k])[:, 0]
+            value, slope = xp.asarray(module.sigma(z), Z.dtype), xp.asarray(module.sigma_prime(z), Z.dtype)
+            output = value if a is None else a * value
+            errors[:, k] = y[:, k] - output.mean(axis=-1)
+            push = gain[k] * errors[:, k, None]
+            Z[:, k] = push * (slope if a is None else a * slope)
+            if a is not None:
+                a *= shrink[k]
+                a += push * value
+                if noise is not None:
+                    a += noise[:, k]
+        return errors
+
+
+class CompiledRecursion:
+    """In C, compiled for this machine from the activation of the module."""
+
+    name, xp = "c", np
+
+    def __init__(self, module: ModuleType, real: Any) -> None:
+        self._real = np.dtype(real)
+        body = Path(__file__).with_name("recursion.c").read_text("utf-8")
+        kind = "float" if self._real == np.float32 else "double"
+        source = with_activation(body, c_functions(module), self._real)
+        self._c = load(source, ("-fopenmp-simd",), f"typedef {kind} real;")
+
+    def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
+        """See the head of the file."""
+        replicas, count, units = Z.shape
+        errors, scratch = np.empty_like(y), np.empty((2, units), self._real)
+        at, null = self._c.pointer, self._c.ffi.NULL
+        gain, shrink = steps.gain.astype(self._real), steps.shrink.astype(self._real)
+        for r in range(replicas):
+            self._c.lib.recursion(
+                count,
+                units,
+                at(Z[r]),
+                at(G[r]),
+                at(y[r]),
+                at(gain),
+                at(shrink),
+                null if a is None else at(a[r]),
+                null if noise is None else at(noise[r]),
+                at(errors[r]),
+                at(scratch),
+            )
+        return errors
+
+
+def with_activation(body: str, functions: str, real: Any) -> str:
+    """The source of a recursion, with the activation in the place that is left for it."""
+    marked = "/* real, sigma and sigma_prime are put here */"
+    assert body.count(marked) == 1
+    return body.replace(marked, ("#define REAL_FLOAT\n" if np.dtype(real) == np.float32 else "") + functions)
+
+
+def choose(backend: str, module: ModuleType, real: Any) -> Recursion:
+    """The recursion of this name; "auto" takes C where it can be compiled, else NumPy.
+
+    Raises
+    ------
+    BadInput
+        for an unknown name, and where what was asked for by name cannot be had.
+    """
+    if backend not in BACKENDS:
+        raise BadInput(f"backend = {backend!r}: choose from {', '.join(BACKENDS)}")
+    if backend == "cupy":
+        from solvers.recursion_cuda import CudaRecursion, cupy_with_a_gpu
+
+        cupy = cupy_with_a_gpu()
+        try:
+            return CudaRecursion(module, real, cupy)
+        except Untranslatable:
+            return ArrayRecursion(module, cupy)
+    if backend != "numpy":
+        try:
+            return CompiledRecursion(module, real)
+        except (NoCompiler, Untranslatable) as error:
+            if backend == "c":
+                raise BadInput(f"backend = 'c': {error}; or use backend=numpy") from error
+    return ArrayRecursion(module)

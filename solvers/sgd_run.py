@@ -1,0 +1,327 @@
+"""A run of SGD for some replicas that advance together: its blocks, its records, its checkpoints, how it fails."""
+
+from __future__ import annotations
+
+import math
+import time as clock
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers.blocked import Noise, Steps, Units, advance
+from solvers.network import Network, population_risk
+from solvers.recursion import Recursion
+from solvers.samples import CHUNK, Stream, chunks, draw_samples, generator
+from workbench.checkpoint import Checkpoint
+from workbench.errors import BadInput, NumericalFailure
+from workbench.measure import Array, Measure, risk
+from workbench.problem import Problem
+
+RISKS = ("risk", "network_risk", "online_risk", "held_out_risk")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A step after which the run is recorded, and the time asked for: |time - step epsilon| <= epsilon/2."""
+
+    step: int
+    time: float
+    is_snapshot: bool
+
+
+def recording_grid(problem: Problem, epsilon: float) -> tuple[Stop, ...]:
+    """The stops of a run, in order of their steps k = round(t / epsilon).
+
+    Record times that fall on one step share one record, kept under a snapshot's time where there is
+    one and else under the time nearest to the step; record times before the first step are left out.
+
+    Raises
+    ------
+    BadInput
+        for a snapshot before the end of the first step, and for two snapshots on one step.
+    """
+    if not problem.snapshots[0] >= epsilon * (1 - 1e-9):
+        raise BadInput(
+            f"snapshot t = {problem.snapshots[0]} comes before the end of the first step at epsilon = "
+            f"{epsilon}: give a later snapshot or a smaller epsilon"
+        )
+    stops: dict[int, Stop] = {}
+    for t in problem.snapshots:
+        step = round(t / epsilon)
+        if step in stops:
+            raise BadInput(
+                f"snapshots t = {stops[step].time} and t = {t} fall on one step at epsilon = {epsilon}: "
+                "drop one of them or give a smaller epsilon"
+            )
+        stops[step] = Stop(step, t, True)
+    for t in problem.records:
+        step = round(t / epsilon)
+        held = stops.get(step)
+        if step < 1 or (held is not None and held.is_snapshot):
+            continue
+        if held is None or abs(t - step * epsilon) < abs(held.time - step * epsilon):
+            stops[step] = Stop(step, t, False)
+    return tuple(stops[step] for step in sorted(stops))
+
+
+def step_sizes(problem: Problem, epsilon: float, first: int, count: int) -> Array:
+    """s_k = epsilon xi((k + 1) epsilon) for k = first .. first + count - 1, shape (count,).
+
+    Steps are numbered from 1 inside xi because xi(t) = t^(-exponent) is singular at 0.
+    """
+    return epsilon * problem.schedule.xi(np.arange(first + 1.0, first + count + 0.5) * epsilon)
+
+
+class Run:
+    """The state and the records of some replicas.
+
+    records: risk, network_risk, online_risk, held_out_risk (stops, R), of which ``recorded`` rows are filled;
+    points (snapshots, R, N, D) the reduced coordinates of the units; weights (snapshots, R, N, d) if kept.
+    """
+
+    def __init__(self, problem: Problem, config: Any, replicas: Sequence[int], recursion: Recursion) -> None:
+        self.problem, self.config, self.replicas, self._recursion = problem, config, replicas, recursion
+        self._real = np.dtype(config.precision)
+        self.stops = recording_grid(problem, config.epsilon)
+        self._law = problem.module.data_law(problem.parameters)
+        self._affine = "a" in problem.module.COORDINATES
+        self.step = self.recorded = 0
+        self.units = self._drawn_units()
+        count, snapshots = len(replicas), sum(stop.is_snapshot for stop in self.stops)
+        self.records = {name: np.zeros((len(self.stops), count)) for name in RISKS}
+        sizes = (snapshots, count, config.units)
+        self.records["points"] = np.zeros((*sizes, len(problem.module.COORDINATES)))
+        if config.keep_weights:
+            self.records["weights"] = np.zeros((*sizes, int(problem.d)))
+        # of the squared errors since the last record
+        self._squares, self._since = recursion.xp.zeros(count), 0
+        self._saved = clock.perf_counter()
+
+    @property
+    def total(self) -> int:
+        """The number of steps."""
+        return self.stops[-1].step
+
+    def finish(self, progress: Callable[[float], None] | None, checkpoint: Checkpoint | None) -> None:
+        """Take all steps that are left.
+
+        Raises
+        ------
+        NumericalFailure
+            at the first step after which a squared error, a weight or a risk is not finite.
+        """
+        if checkpoint is not None and self.config.resume:
+            self._resume(checkpoint)
+        if self.step == self.total:
+            return
+        replicas, chunk = self.replicas, self.step // CHUNK
+        arrays = chunks(
+            self._law, self.config.seed, replicas, chunk, -(-self.total // CHUNK), self._affine, self._real
+        )
+        for x, y in arrays:
+            with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges: found in the result
+                self._chunk(*map(self._recursion.xp.asarray, (x, y)))
+            waited = clock.perf_counter() - self._saved >= self.config.checkpoint_interval
+            if checkpoint is not None and (waited or self.step == self.total):
+                self._save(checkpoint)
+            if progress is not None:
+                progress(self.step / self.total)
+
+    def _chunk(self, x: Any, y: Any) -> None:
+        """The steps of one chunk; on a failure, once more, to find the step."""
+        finite, units = self.step, self.units.copy()
+        last = min(finite - finite % CHUNK + CHUNK, self.total)
+        steps = self._steps_of_chunk()
+        for block in self._blocks(last):
+            self._squares += self._block(x, y, steps, *block).sum(axis=1)
+            self._since += block[1] - block[0]
+            at_stop = block[1] == self.stops[self.recorded].step
+            if (at_stop or block[1] == last) and not self._finite(self._squares):
+                self.step, self.units = finite, units
+                step = self._failing_step(x, y, steps, last)
+                raise self._failure(step, "the weights or the squared error")
+            self.step = block[1]
+            if at_stop:
+                self._record(self.stops[self.recorded])
+                finite, units = self.step, self.units.copy()
+
+    def _steps_of_chunk(self) -> Steps:
+        first = self.step - self.step % CHUNK
+        s = step_sizes(self.problem, self.config.epsilon, first, min(CHUNK, self.total - first))
+        return Steps.of(s, self.problem.lam, self.problem.beta)
+
+    def _blocks(self, last: int) -> Iterator[tuple[int, int]]:
+        """Steps that are left up to ``last`` in the same chunk, in blocks that end at multiples and at stops.
+
+        A block ends where it would in the whole chunk, so that a resumed run takes the same ones.
+        """
+        first, size = self.step, self.config.block
+        chunk = first - first % CHUNK
+        ends = {
+            *range(chunk + size, last, size),
+            *(stop.step for stop in self.stops if stop.step < last),
+            last,
+        }
+        for end in sorted(end for end in ends if end > first):
+            yield first, end
+            first = end
+
+    def _block(self, x: Any, y: Any, steps: Steps, first: int, last: int, of: int | None = None) -> Any:
+        """Steps first ... last - 1, or only the first ``of`` of them, on their chunk; the squared errors."""
+        of = last - first if of is None else of
+        part = slice(first % CHUNK, first % CHUNK + of)
+        noise = self._noise(first, last - first, of) if steps.noisy else None
+        return advance(self.units, x[:, part], y[:, part], steps.part(part), noise, self._recursion)
+
+    def _noise(self, first: int, size: int, of: int) -> Noise:
+        """The normals of the block that begins with step ``first``."""
+        units, real, asarray = self.config.units, self._real, self._recursion.xp.asarray
+        ends, bridges, outputs = [], [], []
+        for replica in self.replicas:
+            rng = generator(self.config.seed, replica, Stream.NOISE, first)
+            ends.append(rng.standard_normal(self.units.W.shape[1:], dtype=real.type))
+            bridges.append(rng.standard_normal((size, units), dtype=real.type)[:of])
+            if self._affine:
+                outputs.append(rng.standard_normal((size, units), dtype=real.type)[:of])
+        return Noise(
+            asarray(np.stack(ends)),
+            asarray(np.stack(bridges)),
+            asarray(np.stack(outputs)) if self._affine else None,
+        )
+
+    def _finite(self, squares: Any) -> bool:
+        arrays = [squares, self.units.W] if self.units.a is None else [squares, self.units.W, self.units.a]
+        return all(bool(self._recursion.xp.isfinite(array).all()) for array in arrays)
+
+    def _failing_step(self, x: Any, y: Any, steps: Steps, last: int) -> int:
+        """From the last finite state: the number of steps up to and including the first not finite."""
+        for first, end in self._blocks(last):
+            start = self.units.copy()
+            if self._finite(self._block(x, y, steps, first, end)):
+                continue
+            for count in range(1, end - first + 1):
+                self.units = start.copy()
+                if not self._finite(self._block(x, y, steps, first, end, count)):
+                    return first + count
+        return last  # all squared errors are finite, their sum is not
+
+    def _record(self, stop: Stop) -> None:
+        """Fill the next row of the records; NumericalFailure for a risk that is not finite."""
+        module, p, row = self.problem.module, self.problem.parameters, self.recorded
+        snapshot = sum(other.is_snapshot for other in self.stops[:row])
+        for r in range(len(self.replicas)):
+            network = self.network(r)
+            points = network.reduced(module, p)
+            try:
+                values = {
+                    "risk": risk(module, Measure.uniform(points), p),
+                    "network_risk": population_risk(module, network, p),
+                    "online_risk": float(self._squares[r]) / self._since,
+                    "held_out_risk": self._held_out_risk(r, network),
+                }
+                if not all(math.isfinite(value) for name, value in values.items() if name != "held_out_risk"):
+                    raise NumericalFailure(f"risks {values} at step {stop.step}")
+            except NumericalFailure as error:
+                raise self._failure(stop.step, "the risk") from error
+            for name, value in values.items():
+                self.records[name][row, r] = value
+            if stop.is_snapshot:
+                self.records["points"][snapshot, r] = points
+                if self.config.keep_weights:
+                    self.records["weights"][snapshot, r] = network.W
+        self.recorded += 1
+        self._squares[:], self._since = 0.0, 0
+
+    def network(self, r: int) -> Network:
+        """One replica, in float64."""
+        W, d = _on_host(self.units.W[r]).astype(float), int(self.problem.d)
+        if not self._affine:
+            return Network(W, None, None)
+        return Network(W[:, :d], _on_host(self.units.a[r]).astype(float), W[:, d])
+
+    def _held_out_risk(self, r: int, network: Network) -> float:
+        """The mean of (y - yhat)^2 over samples that are never trained on; nan where none are asked for."""
+        total, left, number = 0.0, self.config.held_out, 0
+        while left > 0:
+            rng = generator(self.config.seed, self.replicas[r], Stream.HELD_OUT, number)
+            x, y = (array[:left] for array in draw_samples(rng, self._law, CHUNK))
+            total += float(((y - network.outputs(self.problem.module, x.astype(float))) ** 2).sum())
+            left, number = left - len(y), number + 1
+        return total / self.config.held_out if self.config.held_out else math.nan
+
+    def _failure(self, step: int, what: str) -> NumericalFailure:
+        epsilon = self.config.epsilon
+        which = "" if len(self.replicas) == 1 and self.replicas[0] == 0 else f" of replica {self.replicas[0]}"
+        return NumericalFailure(
+            f"SGD{which} diverged at step {step} of {self.total} (t = {step * epsilon:.6g}): {what} became "
+            f"non-finite at epsilon = {epsilon}; try a smaller one, e.g. epsilon={epsilon / 10:.3g}"
+        )
+
+    def _drawn_units(self) -> Units:
+        """The initial law."""
+        law, weights, outputs = self.problem.gaussian_initial, [], []
+        for replica in self.replicas:
+            rng = generator(self.config.seed, replica, Stream.WEIGHTS)
+            W = law.draw_weights(rng, self.config.units, int(self.problem.d))
+            if self._affine:
+                a, b = law.draw_outputs(rng, self.config.units)
+                W = np.column_stack([W, b])
+                outputs.append(a)
+            weights.append(W)
+        asarray = self._recursion.xp.asarray
+        return Units(
+            asarray(np.stack(weights), self._real),
+            asarray(np.stack(outputs), self._real) if outputs else None,
+        )
+
+    def _recursion_on_host(self, array: Any) -> Array:
+        return array if isinstance(array, np.ndarray) else array.get()
+
+    # ---- checkpoints
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        arrays = {"W": _on_host(self.units.W), "squares": _on_host(self._squares), **self.records}
+        if self.units.a is not None:
+            arrays["a"] = _on_host(self.units.a)
+        checkpoint.save(arrays, {"step": self.step, "recorded": self.recorded, "since": self._since})
+        self._saved = clock.perf_counter()
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        found = checkpoint.load()
+        if found is None:
+            return
+        arrays, state = found
+        asarray = self._recursion.xp.asarray
+        self.units = Units(asarray(arrays["W"]), asarray(arrays["a"]) if "a" in arrays else None)
+        self._squares = asarray(arrays["squares"])
+        self.records = {name: arrays[name] for name in self.records}
+        self.step, self.recorded, self._since = (state[name] for name in ("step", "recorded", "since"))
+
+
+def _on_host(array: Any) -> Any:
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+def identity(problem: Problem, config: Any, replicas: Sequence[int], backend: str) -> Mapping[str, Any]:
+    """All that decides the numbers of a run: a checkpoint of another one is foreign."""
+    module = problem.module
+    return {
+        "model": module.NAME,
+        "source": dict(getattr(module, "SOURCE", {})),
+        "parameters": {name: float(value) for name, value in problem.parameters.items()},
+        "snapshots": list(problem.snapshots),
+        "records": list(problem.records),
+        "initial": repr(problem.initial),
+        "lam": float(problem.lam),
+        "beta": float(problem.beta),
+        "xi_exponent": float(problem.schedule.exponent),
+        **{
+            name: getattr(config, name)
+            for name in ("epsilon", "units", "seed", "block", "precision", "held_out", "keep_weights")
+        },
+        "replicas": list(replicas),
+        "backend": backend,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,232 @@
+"""The recursion inside a block: compiled, and as a GPU would run it, against its definition."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from solvers.blocked import Steps
+from solvers.compiled import load
+from solvers.generated import isotropic_nonmonotone, isotropic_tanh, isotropic_truncated_relu
+from solvers.recursion import ArrayRecursion, CompiledRecursion, choose
+from solvers.recursion_cuda import CudaRecursion, source
+from workbench.errors import BadInput
+from workbench.measure import Array
+
+MODULES = [isotropic_truncated_relu, isotropic_nonmonotone, isotropic_tanh]
+THREADS = 8
+
+# A kernel of threads that share memory and wait for each other at barriers, in OpenMP.
+EMULATION = """
+#include <stdint.h>
+static struct { int x; } blockIdx;
+static _Thread_local struct { int x; } threadIdx;
+#define KERNEL static void
+#define INLINE static inline
+#define SHARED static
+#define BARRIER _Pragma("omp barrier")
+"""
+LAUNCH = """
+extern int omp_get_thread_num(void);
+
+void launch(int replicas, int steps, int units, real *Z, real *G, real *y, real *gain, real *shrink, real *a,
+            real *noise, real *errors, real *value) {
+    for (int r = 0; r < replicas; r++) {
+        blockIdx.x = r;
+#pragma omp parallel num_threads(THREADS)
+        {
+            threadIdx.x = omp_get_thread_num();
+            recursion(steps, units, Z, G, y, gain, shrink, a, noise, errors, value);
+        }
+    }
+}
+"""
+
+
+class Emulated:
+    """``CudaRecursion`` on the host."""
+
+    name, xp = "emulated", np
+
+    def __init__(self, module: ModuleType, real: Any) -> None:
+        self._real = np.dtype(real)
+        text = source(module, real, EMULATION) + LAUNCH
+        kind = "float" if self._real == np.float32 else "double"
+        self._c = load(text, ("-fopenmp", f"-DTHREADS={THREADS}"), f"typedef {kind} real;")
+
+    def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
+        """As ``CudaRecursion.run``."""
+        errors, value = np.empty_like(y), np.empty_like(Z[:, 0])
+        gain, shrink = (array.astype(self._real) for array in (steps.gain, steps.shrink))
+        pointers = [
+            self._c.ffi.NULL if array is None else self._c.pointer(array)
+            for array in (Z, G, y, gain, shrink, a, noise, errors, value)
+        ]
+        replicas, count, units = Z.shape
+        self._c.lib.launch(replicas, count, units, *pointers)
+        return errors
+
+
+def by_definition(
+    module: ModuleType, Z: Array, G: Array, y: Array, steps: Steps, a: Array | None, noise: Array | None
+) -> tuple[Array, Array, Array | None]:
+    """Coefficients, errors and the new a, unit by unit."""
+    replicas, count, units = Z.shape
+    c, errors = np.zeros_like(Z), np.zeros_like(y)
+    a = None if a is None else a.copy()
+    for r in range(replicas):
+        for k in range(count):
+            z = [Z[r, k, i] + math.fsum(G[r, k, j] * c[r, j, i] for j in range(k)) for i in range(units)]
+            value, slope = module.sigma(np.array(z)), module.sigma_prime(np.array(z))
+            weight = np.ones(units) if a is None else a[r].copy()
+            errors[r, k] = y[r, k] - math.fsum(weight * value) / units
+            c[r, k] = steps.gain[k] * errors[r, k] * weight * slope
+            if a is not None:
+                a[r] = steps.shrink[k] * weight + steps.gain[k] * errors[r, k] * value
+                a[r] += 0 if noise is None else noise[r, k]
+    return c, errors, a
+
+
+def case(count: int, units: int, affine: bool, noisy: bool) -> dict[str, Any]:
+    rng = np.random.default_rng(count)
+    x = rng.normal(size=(3, count, 5))
+    return {
+        "Z": rng.normal(size=(3, count, units)),
+        "G": x @ x.swapaxes(1, 2),
+        "y": rng.choice([-1.0, 1.0], (3, count)),
+        "steps": Steps.of(rng.uniform(0.01, 0.1, count), 0.5, math.inf),
+        "a": rng.normal(size=(3, units)) if affine else None,
+        "noise": rng.normal(size=(3, count, units)) if noisy else None,
+    }
+
+
+@pytest.mark.parametrize("made", [ArrayRecursion, CompiledRecursion, Emulated], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.NAME)
+@pytest.mark.parametrize(
+    ("count", "units", "affine", "noisy"),
+    [(1, 1, False, False), (8, 3, False, False), (9, 40, True, False), (23, 17, True, True)],
+)
+def test_every_way_does_what_is_defined(
+    made: Any, module: ModuleType, count: int, units: int, affine: bool, noisy: bool
+) -> None:
+    given = case(count, units, affine, noisy)
+    c, errors, a = by_definition(module, **given)
+    for real, tolerance in (
+        (np.float64, 1e-12),
+        (np.float32, 2e-4),
+    ):  # some hundred roundings, amplified by G
+        own: Any = made(module) if made is ArrayRecursion else made(module, real)
+        args = {
+            name: value.astype(real) if isinstance(value, np.ndarray) else value
+            for name, value in given.items()
+        }
+        found = own.run(**args)
+        np.testing.assert_allclose(found, errors, rtol=0, atol=tolerance * np.abs(errors).max())
+        # a unit beside a kink may be on the other side of it in float32
+        far = np.abs(args["Z"] - c) <= tolerance * np.abs(c).max()
+        assert far.mean() >= (1.0 if real is np.float64 else 0.99)
+        if a is not None:
+            np.testing.assert_allclose(args["a"], a, rtol=0, atol=tolerance * float(np.abs(a).max()))
+
+
+def test_auto_compiles_and_falls_back_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = isotropic_truncated_relu
+    assert choose("auto", module, np.float32).name == "c"
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert choose("auto", module, np.float32).name == "numpy"
+    with pytest.raises(BadInput, match=r"backend = 'c': no C compiler .*backend=numpy"):
+        choose("c", module, np.float32)
+
+
+def test_an_activation_that_c_lacks_falls_back_to_numpy() -> None:
+    module = SimpleNamespace(NAME="odd", sigma=np.sinc, sigma_prime=np.sinc)
+    assert choose("auto", module, np.float32).name == "numpy"  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="backend = 'c': sigma"):
+        choose("c", module, np.float32)  # type: ignore[arg-type]
+
+
+def test_an_unknown_back_end_is_refused() -> None:
+    with pytest.raises(BadInput, match="backend = 'fortran': choose from auto, c, numpy, cupy"):
+        choose("fortran", isotropic_truncated_relu, np.float32)
+
+
+@pytest.mark.parametrize("devices", [None, 0, RuntimeError("driver version is insufficient")])
+def test_cupy_without_a_gpu_is_refused(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count() -> int:
+        if isinstance(devices, Exception):
+            raise devices
+        return int(devices)
+
+    cupy: Any = ModuleType("cupy")
+    cupy.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count))
+    monkeypatch.setitem(sys.modules, "cupy", None if devices is None else cupy)
+    with pytest.raises(BadInput, match=r"backend = 'cupy': .*a machine with a GPU, or use backend=auto"):
+        choose("cupy", isotropic_truncated_relu, np.float32)
+
+
+class Device(np.ndarray):
+    """Arrays of a stand-in for CuPy; ``get`` brings them to the host."""
+
+    def get(self) -> Array:
+        return np.asarray(self).copy()
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_the_kernel_is_launched_as_it_expects(affine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for CuPy that hands the arguments of a launch to the emulated kernel."""
+    given, module = case(9, 40, affine, affine), isotropic_truncated_relu
+    emulated, launches = Emulated(module, np.float64), []
+
+    class RawModule:
+        def __init__(self, code: str) -> None:
+            assert (
+                '#define KERNEL extern "C" __global__ void' in code and code.count("KERNEL recursion(") == 1
+            )
+
+        def get_function(self, name: str) -> Any:
+            assert name == "recursion"
+            return launch
+
+    def launch(grid: Any, block: Any, arguments: Any) -> None:
+        assert grid == (3,) and block == (256,)
+        count, units, *arrays = arguments
+        assert (count.dtype, units.dtype) == (np.int32, np.int32) and (count, units) == (9, 40)
+        c = emulated._c
+        pointers = [c.pointer(p) if isinstance(p, np.ndarray) and p.ndim else c.ffi.NULL for p in arrays]
+        assert [isinstance(p, np.ndarray) and p.ndim > 0 for p in arrays] == [True] * 5 + [affine] * 2 + [
+            True
+        ] * 2
+        c.lib.launch(3, 9, 40, *pointers)
+        launches.append(1)
+
+    cupy = SimpleNamespace(
+        RawModule=RawModule,
+        ascontiguousarray=np.ascontiguousarray,
+        asarray=np.asarray,
+        empty_like=np.empty_like,
+        empty=np.empty,
+    )
+    c, errors, a = by_definition(module, **given)
+    found = CudaRecursion(module, np.float64, cupy).run(**given)
+    assert launches == [1]
+    np.testing.assert_allclose(found, errors, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(given["Z"], c, rtol=0, atol=1e-12)
+    if a is not None:
+        np.testing.assert_allclose(given["a"], a, rtol=0, atol=1e-12)
+
+
+def test_no_thread_runs_ahead_of_a_barrier() -> None:
+    """Thirty runs, one result: the emulation sees a barrier that is missing."""
+    given, module = case(16, 37, False, False), isotropic_truncated_relu
+    emulated = Emulated(module, np.float64)
+    results = set()
+    for _ in range(30):
+        Z = given["Z"].copy()
+        emulated.run(Z, given["G"], given["y"], given["steps"], None, None)
+        results.add(Z.tobytes())
+    assert len(results) == 1
