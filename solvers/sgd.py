@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from solvers.ranks import on_first_rank, spread, world
-from solvers.recursion import BACKENDS, choose
+from solvers.recursion import BACKENDS, Recursion, choose
 from solvers.samples import CHUNK
 from solvers.sgd_result import Outcome, assemble
 from solvers.sgd_run import Run, identity, recording_grid
@@ -192,7 +192,7 @@ def solve(
         if comm.size > 1 and len(groups) > 1:
             outcomes = comm.bcast(list(spread(partial(_outcome, problem, config), groups)))
         else:
-            outcomes = _in_threads(problem, config, groups, progress)
+            outcomes = _in_threads(problem, config, groups, recursion, progress)
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     for failure in failures:
         if isinstance(failure, BadInput):
@@ -239,6 +239,7 @@ def _in_threads(
     problem: Problem,
     config: SGDConfig,
     groups: Sequence[Sequence[int]],
+    recursion: Recursion,
     progress: Callable[[float], None] | None,
 ) -> list[Outcome]:
     """All groups, ``config.workers`` at a time."""
@@ -250,7 +251,7 @@ def _in_threads(
             if progress is not None:
                 progress(sum(done) / len(done))
 
-        return _outcome(problem, config, groups[number], own)
+        return _outcome(problem, config, groups[number], recursion, own)
 
     if config.workers == 1:
         return [run(number) for number in range(len(groups))]
@@ -262,10 +263,12 @@ def _outcome(
     problem: Problem,
     config: SGDConfig,
     replicas: Sequence[int],
+    recursion: Recursion | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
-    """Train some replicas together."""
-    recursion = choose(config.backend, problem.module, config.precision)
+    """Train some replicas together; a process of its own chooses the recursion anew."""
+    if recursion is None:
+        recursion = choose(config.backend, problem.module, config.precision)
     run, checkpoint = Run(problem, config, replicas, recursion), None
     failure: NumericalFailure | BadInput | None = None
     if config.checkpoint is not None:

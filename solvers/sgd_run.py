@@ -213,8 +213,8 @@ class Run:
         snapshot = sum(other.is_snapshot for other in self.stops[:row])
         for r in range(len(self.replicas)):
             network = self.network(r)
-            points = network.reduced(module, p)
             try:
+                points = network.reduced(module, p)
                 values = {
                     "risk": risk(module, Measure.uniform(points), p),
                     "network_risk": population_risk(module, network, p),

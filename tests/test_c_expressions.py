@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import linecache
 import math
 import os
 import platform
@@ -58,6 +59,7 @@ from workbench.codegen import load
 
 z = sp.Symbol("z")
 WHICH = ("sigma", "sigma_prime")
+CC = os.environ.get("CC", "cc")
 rng = np.random.default_rng(7)
 
 
@@ -312,11 +314,14 @@ def raised(f: Any) -> Any:
     return functools.update_wrapper(inner, f)
 
 
-def made_module(slope: float) -> ModuleType:
+SLOPE = math.nan
+
+
+def made_module(SLOPE: float) -> ModuleType:
     module = ModuleType("made")
     vars(module).update(
-        sigma=lambda z: slope * np.maximum(z, 0.0) + np.clip(z, -bell(z), slope**-0.5),
-        sigma_prime=lambda z: slope * (np.asarray(z) > 0),
+        sigma=lambda z: SLOPE * np.maximum(z, 0.0) + np.clip(z, -bell(z), SLOPE**-0.5),
+        sigma_prime=lambda z: SLOPE * (np.asarray(z) > 0),
     )
     return module
 
@@ -343,7 +348,7 @@ LINES = [
     *(f'xp.asarray([1, -2.5, 3])[xp.searchsorted(xp.asarray((0.5, 0.5)), z, side="{side}")]' for side in ("left", "right")),
     *(f"xp.interp(z, [{knots}], xp.asarray([{knots}]) )" for knots in ("0.5", "0.1, 0.3, 0.7")),
     "xp.interp(z, xp.asarray([-1, 0.5]), [TWO, math.exp(1)]) + xp.exp(2.0) + xp.maximum(-1.0, 3)",
-    "z * (z > 0) + (z < 1) / TWO - (z > 2)",
+    *("xp.interp(x=z, xp=[0, 1], fp=[0, 2])", "z * (z > 0) + (z < 1) / TWO - (z > 2)"),
     "abs(z)",
 ]  # fmt: skip
 
@@ -364,20 +369,41 @@ def test_operations() -> None:
             functions.check(name, which, points_around([0.5, 0.1, 0.7, -1, 1, 2]))
 
 
-HUGE = "xp.minimum(xp.where(z > 1e39, 1.0, 2.0) * z, 1e300) - xp.maximum(z, -3.5e38) + 1e-300"
+HUGE = "xp.minimum(xp.where(z > 1e39, 1.0, 2.0) * z, 1e300) - xp.maximum(z, -3.5e38) + xp.minimum(1e-300, z + 3.4e38)"
 
 
 def test_numbers_beyond_float_are_infinite() -> None:
-    functions = Compiled(
-        {"huge": module_of("1e200 * xp.tanh(z)", "xp.clip(z, -1e39, 1e39)"), "more": module_of(HUGE)}
-    )
+    cut = module_of("1e200 * xp.tanh(z)", "xp.clip(z, -1e39, 1e39)")
+    functions = Compiled({"cut": cut, "more": module_of(HUGE)})
     at = np.array([-np.inf, -1.0, 2.0, np.inf])
     single = at.astype(np.float32)
-    assert functions("huge", "sigma_prime", at).tolist() == [-1e39, -1, 2, 1e39]
-    assert functions("huge", "sigma", single).tolist() == [-np.inf, -np.inf, np.inf, np.inf]
-    assert functions("huge", "sigma_prime", single).tolist() == single.tolist()
+    assert functions("cut", "sigma_prime", at).tolist() == [-1e39, -1, 2, 1e39]
+    assert functions("cut", "sigma", single).tolist() == [-np.inf, -np.inf, np.inf, np.inf]
+    assert functions("cut", "sigma_prime", single).tolist() == single.tolist()
     assert functions("more", "sigma", single[1:3]).tolist() == [-1, 2]
     functions.check("more", "sigma", at)
+
+
+def test_a_number_is_beyond_float_where_it_rounds_to_infinity() -> None:
+    middle = 2.0**128 - 2.0**103  # of the largest float and what would be the next
+    text = c_functions(module_of(f"z * {middle!r}", f"z / -{math.nextafter(middle, 0)!r}"))
+    assert f"z * BEYOND_FLOAT({middle!r});" in text and f"z / (-(real){math.nextafter(middle, 0)!r});" in text
+
+
+def test_small_powers_are_products() -> None:
+    for n in (2, -2, 12, -12):
+        assert "pow" not in c_functions(module_of(f"z**{n}"))
+    for n in (13, -13, 1.5, -0.5):
+        assert f"REAL(pow)(z, {'(-' * (n < 0)}(real){abs(float(n))!r}" in c_functions(module_of(f"z**{n}"))
+
+
+def test_float_is_float_throughout() -> None:
+    """No compiler here minds a cast of 1e39 to float, but that of CUDA does."""
+    text = c_functions(module_of("1e200 * xp.tanh(z)", HUGE))
+    command = [CC, "-E", "-P", "-DREAL_FLOAT", "-x", "c", "-"]
+    seen = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    assert "tanhf(z)" in seen and " tanh(z)" not in seen
+    assert "3.4e+38" in seen and not any(f"{number}" in seen for number in (1e39, 3.5e38, 1e200, 1e300))
 
 
 UNKNOWN = [
@@ -419,6 +445,7 @@ UNKNOWN = [
     ("helper(z, 3)", r"helper\(z, 3\): .*argument"),
     ("circle(z)", r"recursion"),
     ("empty(z)", r"empty\(z\): empty returns nothing"),
+    ("silent(z)", r"^return$"),
     ("(lambda y: y)(z)", r"^lambda y: y: not known here"),
 ]
 HELPERS = """
@@ -429,6 +456,15 @@ def helper(y):
 
 def empty(y):
     "Nothing."
+
+
+def silent(y):
+    return
+
+
+def unequal(y):
+    a, b = 1, 2, 3
+    return y
 
 
 def circle(y):
@@ -460,8 +496,9 @@ def decorated(z: Any) -> Any:
         (eval("lambda z: z"), "sigma: <lambda> without source: "),
         (decorated, "sigma: decorated without source"),
         (lambda: 1.0, "sigma: too many positional arguments"),
+        (vars(module_of("z", constants=HELPERS))["unequal"], "sigma: too many values to unpack"),
     ],
-    ids=["ufunc", "nothing", "partial", "evaluated", "decorated", "no argument"],
+    ids=["ufunc", "nothing", "partial", "evaluated", "decorated", "no argument", "unequal"],
 )
 def test_functions_without_a_source_of_their_own_are_refused(sigma: Any, message: str) -> None:
     module = ModuleType("module")
@@ -470,13 +507,17 @@ def test_functions_without_a_source_of_their_own_are_refused(sigma: Any, message
         c_functions(module)
 
 
-def test_the_source_is_that_of_the_function() -> None:
+def test_the_source_is_that_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules of one name share their place in the cache of lines, lambdas their line."""
     first = module_of("xp.exp(z)", name="shared")
     assert "REAL(exp)(z)" in c_functions(first)
     second = module_of("xp.cos(z)", name="shared")
     assert "REAL(cos)(z)" in c_functions(second)
     with pytest.raises(Untranslatable, match="sigma: sigma without source"):
+        c_functions(first)
+    file = str(first.__file__)
+    monkeypatch.setitem(linecache.cache, file, (0, None, ["(\n"] * 99, file))
+    with pytest.raises(Untranslatable, match=r"sigma: sigma without source: .*never closed"):
         c_functions(first)
     module, one = ModuleType("module"), 1.0
     vars(module).update(sigma=lambda z: one + z, sigma_prime=lambda z: 1.0 + z); one  # fmt: skip # noqa: B018, E702
@@ -490,9 +531,6 @@ def test_nothing_is_shown_to_others() -> None:
     assert compiled.declarations(c_functions(isotropic_truncated_relu)) == ""
     text = c_functions(isotropic_truncated_relu)
     assert "INLINE real sigma(real z)\n{" in text and "INLINE real sigma_prime(real z)\n{" in text
-
-
-CC = os.environ.get("CC", "cc")
 
 
 def compiler(*options: str, source: str, language: str = "c") -> str:

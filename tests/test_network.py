@@ -269,7 +269,7 @@ def monte_carlo(
 
 
 def risk_of_quadratics(network: Network, p: Mapping[str, Any], coefficients: list[float]) -> float:
-    """R_N for sigma(t) = c0 + c1 t + c2 t^2: yhat = c + v.x + x.A x has its mean and variance in closed form."""
+    """R_N for sigma(t) = c0 + c1 t + c2 t^2: yhat = c + v.x + x.A x has mean and variance in closed form."""
     (a, b), (c0, c1, c2) = outputs_and_offsets(network), coefficients
     c = float(np.mean(a * (c0 + c1 * b + c2 * b**2)))
     v = (a * (c1 + 2 * c2 * b)) @ network.W / len(a)
@@ -494,8 +494,10 @@ def test_units_that_are_almost_never_active() -> None:
     assert population_risk(isotropic_relu, Network(W, np.ones(400), b), p) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_a_series_that_ends_is_not_summed_beyond_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = built(POLYNOMIALS["quadratic, all"][0])
+@pytest.mark.parametrize("name", ["quadratic, opposite", "quadratic, all"])
+def test_a_series_that_ends_is_not_summed_beyond_its_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, coefficients, others = POLYNOMIALS[name]
+    module = built(model)
     whole, W = module.a, np.random.default_rng(2).standard_normal((30, 5))
 
     def cut(order: int, *at: Array) -> Array:
@@ -504,8 +506,10 @@ def test_a_series_that_ends_is_not_summed_beyond_its_end(monkeypatch: pytest.Mon
         return a
 
     monkeypatch.setattr(module, "a", cut)
-    network, p = Network(W, np.ones(30), np.ones(30)), {**parameters(5), "s0": 2, "mu": 0.7}
-    assert population_risk(module, network, p) == pytest.approx(risk_of_quadratics(network, p, CURVED))
+    network = Network(W, np.ones(30), np.ones(30)) if model.affine else Network(W)
+    p = {**parameters(5), **others}
+    exact = risk_of_quadratics(network, p, coefficients)
+    assert population_risk(module, network, p) == pytest.approx(exact, rel=1e-12)
 
 
 def test_units_of_one_direction_and_of_nearly_one_are_told_apart() -> None:
@@ -526,7 +530,7 @@ def test_bad_input_names_the_mend() -> None:
     p = parameters(3)
     with pytest.raises(BadInput, match=r"shape \(4, 2\) with d = 3"):
         population_risk(MODULE, np.zeros((4, 2)), p)
-    with pytest.raises(BadInput, match=r"d = inf.*finite d"):
+    with pytest.raises(BadInput, match=r"d = inf.*d finite"):
         population_risk(MODULE, np.zeros((4, 2)), {**p, "d": math.inf})
     with pytest.raises(BadInput, match=r"shape \(0, 3\)"):
         population_risk(MODULE, np.zeros((0, 3)), p)

@@ -121,7 +121,7 @@ def test_every_way_does_what_is_defined(
         (np.float32, 2e-4),
     ):  # some hundred roundings, amplified by G
         own: Any = made(module) if made is ArrayRecursion else made(module, real)
-        args = {
+        args: dict[str, Any] = {
             name: value.astype(real) if isinstance(value, np.ndarray) else value
             for name, value in given.items()
         }

@@ -127,10 +127,13 @@ def test_a_resumed_run_takes_up_where_it_was(
     config = replace(CONFIG, checkpoint=str(tmp_path / "kept"), backend=backend)
     expected = solve(problem, replace(config, checkpoint=None))
     interrupt(problem, config, 0.6)
-    first = []
-    monkeypatch.setattr(
-        sgd_run, "chunks", lambda *args, chunks=sgd_run.chunks: first.append(args[3]) or chunks(*args)
-    )
+    first: list[int] = []
+
+    def chunks(*args: Any, chunks: Any = sgd_run.chunks) -> Any:
+        first.append(args[3])
+        return chunks(*args)
+
+    monkeypatch.setattr(sgd_run, "chunks", chunks)
     assert same(solve(problem, replace(config, resume=True)), expected)
     assert first == [12]  # of 20 chunks: the steps before were not taken again
     assert same(solve(problem, replace(config, resume=True)), expected)  # and of a finished run, none
@@ -170,7 +173,8 @@ def test_a_checkpoint_of_another_run_is_refused(changes: dict[str, Any], field: 
 def test_a_checkpoint_of_another_problem_is_refused(tmp_path: Path) -> None:
     config = replace(CONFIG, checkpoint=str(tmp_path / "kept"))
     interrupt(PROBLEM, config, 0.5)
-    for name, value in {"lam": 0.2, "beta": 7.0, "snapshots": (0.5, 2.1)}.items():
+    changes: dict[str, Any] = {"lam": 0.2, "beta": 7.0, "snapshots": (0.5, 2.1)}
+    for name, value in changes.items():
         with pytest.raises(BadInput, match=f"(?s)replica-0.*{name}"):
             solve(replace(PROBLEM, **{name: value}), replace(config, resume=True))
 
@@ -304,7 +308,7 @@ def test_means_bands_and_histograms_over_replicas() -> None:
 def test_a_replica_that_diverges_fails_the_ensemble_after_the_others() -> None:
     problem = Problem(RELU, P, (2.0, 3000.0), initial=GaussianInitialLaw(0.5))
     config = SGDConfig(epsilon=0.5, units=20, replicas=3, held_out=0)
-    with pytest.raises(NumericalFailure, match="SGD( of replica [12])? diverged") as failure:
+    with pytest.raises(NumericalFailure, match=r"SGD( of replica [12])? diverged") as failure:
         solve(problem, config)
     partial = failure.value.partial
     assert partial is not None and not partial.complete and partial.data["points"].shape[1] in (0, 60)
