@@ -7,6 +7,7 @@ within a formula as well.  It branches nowhere: with ``FLAGS``, loops over piece
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -292,7 +293,9 @@ def _definition(f: FunctionType) -> ast.FunctionDef | ast.Lambda:
     code = f.__code__
     try:
         source = "".join(inspect.findsource(f)[0])
-        tree, made = ast.parse(source), [compile(source, "", "exec", dont_inherit=True)]
+        # a text that is executed takes over what its caller imports from __future__
+        flags = code.co_flags & __future__.annotations.compiler_flag
+        tree, made = ast.parse(source), [compile(source, "", "exec", flags, dont_inherit=True)]
     except (OSError, SyntaxError) as error:
         raise TypeError(f"{f.__name__} without source: {error}") from error
     for outer in made:

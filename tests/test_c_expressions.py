@@ -391,10 +391,10 @@ def test_a_number_is_beyond_float_where_it_rounds_to_infinity() -> None:
 
 
 def test_small_powers_are_products() -> None:
-    for n in (2, -2, 12, -12):
+    for n in (2.0, -2.0, 12.0, -12.0):
         assert "pow" not in c_functions(module_of(f"z**{n}"))
-    for n in (13, -13, 1.5, -0.5):
-        assert f"REAL(pow)(z, {'(-' * (n < 0)}(real){abs(float(n))!r}" in c_functions(module_of(f"z**{n}"))
+    for n in (13.0, -13.0, 1.5, -0.5):
+        assert f"REAL(pow)(z, {'(-' * (n < 0)}(real){abs(n)!r}" in c_functions(module_of(f"z**{n}"))
 
 
 def test_float_is_float_throughout() -> None:
@@ -519,6 +519,8 @@ def test_the_source_is_that_of_the_function(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(linecache.cache, file, (0, None, ["(\n"] * 99, file))
     with pytest.raises(Untranslatable, match=r"sigma: sigma without source: .*never closed"):
         c_functions(first)
+    bare = "def sigma(z: int) -> int:\n    return z\n\n\ndef sigma_prime(z):\n    return 1\n"
+    assert "return z;" in c_functions(load(bare, "bare"))
     module, one = ModuleType("module"), 1.0
     vars(module).update(sigma=lambda z: one + z, sigma_prime=lambda z: 1.0 + z); one  # fmt: skip # noqa: B018, E702
     assert c_functions(module).count("(real)1.0 + z") == 2

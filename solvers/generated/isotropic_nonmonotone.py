@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "5da8beee7447120c03c82fb0242f28e0e85d95f92dae212f4388eb8f9187b51a",
+    "sha256": "71c41a43a5a014710552518c91e351e3aae06f3b0787bafe3dd41b0d9c23ed4e",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -741,6 +741,12 @@ def sphere_tail(d: Any, x: Any) -> Any:
     return tail
 
 
+def miss(xp: Any, rho: Any, h: Any, k: Any) -> Any:
+    """rho h - k, exact to rounding of (1 - |rho|) h where rho is near +-1 and h near +-k."""
+    sign = xp.where(rho < 0, -1.0, 1.0)
+    return xp.where(xp.abs(rho) > 0.5, (sign * h - k) - sign * (1 - xp.abs(rho)) * h, rho * h - k)
+
+
 def bvn_survival(h: Any, k: Any, rho: Any) -> Any:
     """P(X > h, Y > k) for standard normals of correlation rho, through Owen's T function."""
     xp, _ = namespace(h)
@@ -754,8 +760,8 @@ def _bvn_survival(h: Any, k: Any, rho: Any) -> Any:
     h, k, rho = np.broadcast_arrays(0.0 - h, 0.0 - k, rho)
     root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope_h = np.where((h == 0) & (k == 0), 0.0, (k - rho * h) / (h * root))
-        slope_k = np.where((h == 0) & (k == 0), 0.0, (h - rho * k) / (k * root))
+        slope_h = np.where((h == 0) & (k == 0), 0.0, -miss(np, rho, h, k) / (h * root))
+        slope_k = np.where((h == 0) & (k == 0), 0.0, -miss(np, rho, k, h) / (k * root))
     # 0/0 arises at rho = +-1 with k = rho h: the limit of the slope is 0 there.
     slope_h, slope_k = np.nan_to_num(slope_h, nan=0.0), np.nan_to_num(slope_k, nan=0.0)
     lower = 0.5 * (special.ndtr(h) + special.ndtr(k))
@@ -772,7 +778,7 @@ def hinge_pair(t: float, s: Any, t2: float, s2: Any, rho: Any) -> Any:
     xp, _ = namespace(s)
     h, k = ratio(t, s), ratio(t2, s2)
     root = xp.sqrt(xp.maximum((1 - rho) * (1 + rho), 0.0))
-    h_given_k, k_given_h = ratio(rho * k - h, root), ratio(rho * h - k, root)
+    h_given_k, k_given_h = ratio(miss(xp, rho, k, h), root), ratio(miss(xp, rho, h, k), root)
     return (
         (t * t2 + rho * s * s2) * bvn_survival(h, k, rho)
         + s * s2 * root * gauss_pdf(h) * gauss_pdf(k_given_h)
