@@ -27,7 +27,11 @@ from scipy import special
 
 FLAGS = ("-fno-trapping-math",)  # the values stay; GCC may compute what a condition then drops
 PREAMBLE = """\
+#ifdef __CUDACC_RTC__
+#define INFINITY __int_as_float(0x7f800000)
+#else
 #include <math.h>
+#endif
 #ifndef INLINE
 #ifdef __CUDACC__
 #define INLINE static inline __device__

@@ -3,16 +3,16 @@
  * A thread has units i, i + blockDim.x, ... to itself; only the mean over units needs the others.
  */
 
-/* real, sigma and sigma_prime are put here */
+/* number, sigma and sigma_prime are put here */
 
 #ifndef THREADS
 #define THREADS 256 /* a power of two; launch with as many */
 #endif
 
-/* value has room for one real a unit and replica; a and noise may be null */
-KERNEL recursion(int steps, int units, real *Z, const real *G, const real *y, const real *gain, const real *shrink,
-                 real *a, const real *noise, real *errors, real *value) {
-    SHARED real part[THREADS];
+/* value has room for one number a unit and replica; a and noise may be null */
+KERNEL recursion(int steps, int units, number *Z, const number *G, const number *y, const number *gain, const number *shrink,
+                 number *a, const number *noise, number *errors, number *value) {
+    SHARED number part[THREADS];
     const int me = threadIdx.x;
     const long long n = units, replica = blockIdx.x;
     Z += replica * steps * n;
@@ -23,10 +23,10 @@ KERNEL recursion(int steps, int units, real *Z, const real *G, const real *y, co
     if (a) a += replica * n;
     if (noise) noise += replica * steps * n;
     for (int k = 0; k < steps; k++) {
-        real *row = Z + k * n, sum = 0;
-        const real *gram = G + (long long)k * steps;
+        number *row = Z + k * n, sum = 0;
+        const number *gram = G + (long long)k * steps;
         for (long long i = me; i < n; i += THREADS) {
-            real z = row[i];
+            number z = row[i];
             for (int j = 0; j < k; j++) z += gram[j] * Z[j * n + i];
             value[i] = sigma(z);
             row[i] = sigma_prime(z);
@@ -38,13 +38,13 @@ KERNEL recursion(int steps, int units, real *Z, const real *G, const real *y, co
             if (me < half) part[me] += part[me + half];
         }
         BARRIER;
-        const real error = y[k] - part[0] / (real)units;
+        const number error = y[k] - part[0] / (number)units;
         BARRIER; /* part is written to again below */
-        const real push = gain[k] * error;
+        const number push = gain[k] * error;
         if (me == 0) errors[k] = error;
         for (long long i = me; i < n; i += THREADS) {
             row[i] *= a ? push * a[i] : push;
-            if (a) a[i] = shrink[k] * a[i] + push * value[i] + (noise ? noise[k * n + i] : (real)0);
+            if (a) a[i] = shrink[k] * a[i] + push * value[i] + (noise ? noise[k * n + i] : (number)0);
         }
     }
 }

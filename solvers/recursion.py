@@ -25,7 +25,7 @@ from workbench.errors import BadInput
 if TYPE_CHECKING:
     from solvers.blocked import Steps
 
-FLAGS: tuple[str, ...] = ("-fopenmp-simd",)
+FLAGS: tuple[str, ...] = ("-fopenmp-simd", "-fno-trapping-math")
 if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += ("-mprefer-vector-width=512",)  # where there are such registers; a quarter less time
 BACKENDS = ("auto", "c", "numpy", "cupy")
@@ -56,7 +56,8 @@ class ArrayRecursion:
             z = Z[:, k]
             if k > 0:
                 z = z + xp.matmul(G[:, k, None, :k], Z[:, :k])[:, 0]
-            value, slope = xp.asarray(module.sigma(z), Z.dtype), xp.asarray(module.sigma_prime(z), Z.dtype)
+            wide = z.astype(float)  # formulas may overflow in float32 where the activation does not
+            value, slope = (xp.asarray(f(wide), Z.dtype) for f in (module.sigma, module.sigma_prime))
             output = value if a is None else a * value
             errors[:, k] = y[:, k] - output.mean(axis=-1)
             push = gain[k] * errors[:, k, None]
@@ -78,9 +79,8 @@ class CompiledRecursion:
     def __init__(self, module: ModuleType, real: Any) -> None:
         self._real = np.dtype(real)
         body = Path(__file__).with_name("recursion.c").read_text("utf-8")
-        kind = "float" if self._real == np.float32 else "double"
         source = with_activation(body, c_functions(module), self._real)
-        self._c = load(source, FLAGS, f"typedef {kind} real;")
+        self._c = load(source, FLAGS, number(self._real))
 
     def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
         """See the head of the file."""
@@ -105,11 +105,21 @@ class CompiledRecursion:
         return errors
 
 
+def number(real: Any) -> str:
+    """The type of what a recursion in C computes with."""
+    return f"typedef {'float' if np.dtype(real) == np.float32 else 'double'} number;\n"
+
+
 def with_activation(body: str, functions: str, real: Any) -> str:
-    """The source of a recursion, with the activation in the place that is left for it."""
-    marked = "/* real, sigma and sigma_prime are put here */"
+    """The source of a recursion, with the activation in the place that is left for it.
+
+    Formulas with exponentials and the like are evaluated in double: they overflow in float where the
+    activation does not.
+    """
+    marked = "/* number, sigma and sigma_prime are put here */"
     assert body.count(marked) == 1
-    return body.replace(marked, ("#define REAL_FLOAT\n" if np.dtype(real) == np.float32 else "") + functions)
+    plain = np.dtype(real) == np.float32 and functions.count("REAL(") == 2  # of its own definition
+    return body.replace(marked, ("#define REAL_FLOAT\n" if plain else "") + functions + number(real))
 
 
 def choose(backend: str, module: ModuleType, real: Any) -> Recursion:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 THREADS = 256  # as in recursion.cu
 CUDA = """#define KERNEL extern "C" __global__ void
-#define INLINE static __device__ inline
 #define SHARED __shared__
 #define BARRIER __syncthreads()
 """

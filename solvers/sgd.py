@@ -83,7 +83,7 @@ class SGDConfig:
     block: int = 64
     backend: str = "auto"
     precision: str = "float32"
-    held_out: int = 4096
+    held_out: int = 1024
     keep_weights: bool = False
     checkpoint: str | None = None
     checkpoint_interval: float = 60.0

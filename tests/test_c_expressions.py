@@ -493,7 +493,7 @@ def decorated(z: Any) -> Any:
         (np.tanh, "sigma: <ufunc 'tanh'> is no plain function"),
         (None, "sigma: None is no plain function"),
         (functools.partial(by_hand), "sigma: .*partial.* is no plain function"),
-        (eval("lambda z: z"), "sigma: <lambda> without source: "),
+        (eval(compile("lambda z: z", "<nowhere>", "eval")), "sigma: <lambda> without source: "),
         (decorated, "sigma: decorated without source"),
         (lambda: 1.0, "sigma: too many positional arguments"),
         (vars(module_of("z", constants=HELPERS))["unequal"], "sigma: too many values to unpack"),
@@ -508,20 +508,24 @@ def test_functions_without_a_source_of_their_own_are_refused(sigma: Any, message
 
 
 def test_the_source_is_that_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules of one name share their place in the cache of lines, lambdas their line."""
+    """Text may be replaced, and lambdas share their line."""
     first = module_of("xp.exp(z)", name="shared")
     assert "REAL(exp)(z)" in c_functions(first)
     second = module_of("xp.cos(z)", name="shared")
-    assert "REAL(cos)(z)" in c_functions(second)
+    assert "REAL(cos)(z)" in c_functions(second) and "REAL(exp)(z)" in c_functions(first)
+    file = str(first.__file__)
+    monkeypatch.setitem(linecache.cache, file, linecache.cache[str(second.__file__)])
     with pytest.raises(Untranslatable, match="sigma: sigma without source"):
         c_functions(first)
-    file = str(first.__file__)
     monkeypatch.setitem(linecache.cache, file, (0, None, ["(\n"] * 99, file))
     with pytest.raises(Untranslatable, match=r"sigma: sigma without source: .*never closed"):
         c_functions(first)
     bare = "def sigma(z: int) -> int:\n    return z\n\n\ndef sigma_prime(z):\n    return 1\n"
-    assert "return z;" in c_functions(load(bare, "bare"))
-    module, one = ModuleType("module"), 1.0
+    for alone in (False, True):  # or with what is imported from __future__ here
+        module = load(bare, "bare")
+        exec(compile(bare, str(module.__file__), "exec", dont_inherit=alone), vars(module))
+        assert "return z;" in c_functions(module)
+    module, one = ModuleType("lambdas"), 1.0
     vars(module).update(sigma=lambda z: one + z, sigma_prime=lambda z: 1.0 + z); one  # fmt: skip # noqa: B018, E702
     assert c_functions(module).count("(real)1.0 + z") == 2
     vars(module).update(sigma=lambda z: z * 1.0, sigma_prime=lambda z: z * -0.0)

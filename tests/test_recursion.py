@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from solvers.blocked import Steps
+from solvers.c_expressions import c_functions
 from solvers.compiled import load
 from solvers.generated import isotropic_nonmonotone, isotropic_tanh, isotropic_truncated_relu
-from solvers.recursion import ArrayRecursion, CompiledRecursion, choose
+from solvers.recursion import ArrayRecursion, CompiledRecursion, choose, number, with_activation
 from solvers.recursion_cuda import CudaRecursion, source
 from workbench.errors import BadInput
 from workbench.measure import Array
@@ -27,15 +28,14 @@ EMULATION = """
 static struct { int x; } blockIdx;
 static _Thread_local struct { int x; } threadIdx;
 #define KERNEL static void
-#define INLINE static inline
 #define SHARED static
 #define BARRIER _Pragma("omp barrier")
 """
 LAUNCH = """
 extern int omp_get_thread_num(void);
 
-void launch(int replicas, int steps, int units, real *Z, real *G, real *y, real *gain, real *shrink, real *a,
-            real *noise, real *errors, real *value) {
+void launch(int replicas, int steps, int units, number *Z, number *G, number *y, number *gain, number *shrink, number *a,
+            number *noise, number *errors, number *value) {
     for (int r = 0; r < replicas; r++) {
         blockIdx.x = r;
 #pragma omp parallel num_threads(THREADS)
@@ -56,8 +56,7 @@ class Emulated:
     def __init__(self, module: ModuleType, real: Any) -> None:
         self._real = np.dtype(real)
         text = source(module, real, EMULATION) + LAUNCH
-        kind = "float" if self._real == np.float32 else "double"
-        self._c = load(text, ("-fopenmp", f"-DTHREADS={THREADS}"), f"typedef {kind} real;")
+        self._c = load(text, ("-fopenmp", f"-DTHREADS={THREADS}"), number(self._real))
 
     def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
         """As ``CudaRecursion.run``."""
@@ -132,6 +131,27 @@ def test_every_way_does_what_is_defined(
         assert far.mean() >= (1.0 if real is np.float64 else 0.99)
         if a is not None:
             np.testing.assert_allclose(args["a"], a, rtol=0, atol=tolerance * float(np.abs(a).max()))
+
+
+def test_formulas_are_evaluated_in_double_and_pieces_are_not() -> None:
+    for module, single in ((isotropic_truncated_relu, True), (isotropic_tanh, False)):
+        text = with_activation(
+            "/* number, sigma and sigma_prime are put here */", c_functions(module), np.float32
+        )
+        assert text.startswith("#define REAL_FLOAT") == single and text.endswith("typedef float number;\n")
+
+
+@pytest.mark.parametrize("made", [ArrayRecursion, CompiledRecursion, Emulated], ids=lambda m: m.__name__)
+def test_activations_do_not_overflow_in_float32_where_they_are_flat(made: Any) -> None:
+    """tanh' at 60 and 1e30 is 0, although exp(120) is beyond float32."""
+    module = isotropic_tanh
+    own: Any = made(module) if made is ArrayRecursion else made(module, np.float32)
+    Z = np.array([[[60.0, -60.0, 1e30, 0.5]]], np.float32)
+    one, y = np.ones((1, 1, 1), np.float32), np.array([[2.0]], np.float32)
+    errors = own.run(Z, one, y, Steps.of(np.array([0.5]), 0.0, math.inf), None, None)
+    error = 2 - (1 + math.tanh(0.5)) / 4
+    np.testing.assert_allclose(errors, [[error]], rtol=1e-6)
+    np.testing.assert_allclose(Z[0, 0], [0, 0, 0, error / math.cosh(0.5) ** 2], rtol=1e-6, atol=1e-30)
 
 
 def test_auto_compiles_and_falls_back_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -469,7 +469,7 @@ def test_attributes_progress_and_the_file(tmp_path: Path) -> None:
         "block": 64,
         "precision": "float32",
         "backend": "numpy",
-        "held_out": 4096,
+        "held_out": 1024,
         "steps": 1500,
         "lam": 0.1,
         "beta": 8.0,

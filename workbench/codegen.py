@@ -251,7 +251,8 @@ def build(model: Model) -> ModuleType:
 
 def load(text: str, name: str) -> ModuleType:
     """A module object from generated text; its lines show in tracebacks."""
-    filename = f"<generated {name}>"
+    # two modules of one name are two texts: tracebacks and other processes look them up by this
+    filename = f"<generated {name} {hashlib.sha256(text.encode()).hexdigest()[:12]}>"
     module = ModuleType(name)
     module.__file__ = filename
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
