@@ -11,6 +11,7 @@ import __future__
 
 import ast
 import builtins
+import functools
 import inspect
 import math
 import operator
@@ -292,6 +293,15 @@ def _table(value: Any) -> tuple[Any, ...]:
     return value
 
 
+@functools.lru_cache(maxsize=16)
+def _parsed(source: str, flags: int) -> tuple[ast.Module, list[CodeType]]:
+    """The syntax of a text, and every piece of code in it."""
+    made = [compile(source, "", "exec", flags, dont_inherit=True)]
+    for outer in made:
+        made.extend(constant for constant in outer.co_consts if isinstance(constant, CodeType))
+    return ast.parse(source), made
+
+
 def _definition(f: FunctionType) -> ast.FunctionDef | ast.Lambda:
     """The source of f; none where a later module of its name has taken the lines."""
     code = f.__code__
@@ -299,11 +309,9 @@ def _definition(f: FunctionType) -> ast.FunctionDef | ast.Lambda:
         source = "".join(inspect.findsource(f)[0])
         # a text that is executed takes over what its caller imports from __future__
         flags = code.co_flags & __future__.annotations.compiler_flag
-        tree, made = ast.parse(source), [compile(source, "", "exec", flags, dont_inherit=True)]
+        tree, made = _parsed(source, flags)
     except (OSError, SyntaxError) as error:
         raise TypeError(f"{f.__name__} without source: {error}") from error
-    for outer in made:
-        made.extend(constant for constant in outer.co_consts if isinstance(constant, CodeType))
     for node in ast.walk(tree) if code in made else ():
         match node:
             case ast.FunctionDef(name) if (name, node.lineno) == (code.co_name, code.co_firstlineno):

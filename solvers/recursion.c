@@ -61,3 +61,42 @@ void recursion(int32_t steps, int32_t units, number *Z, number *G, number *y, nu
                              Z + (k + 1 - TOGETHER) * n);
     }
 }
+
+/* C = alpha op(A) op(B) + beta C by columns, of BLAS: op A, op B, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc */
+typedef void (*Gemm)(char *, char *, int *, int *, int *, number *, number *, int *, number *, int *, number *, number *, int *);
+
+/* Blocks of steps without noise, as in solvers/blocked.py: block b takes samples ends[b - 1] ... ends[b] - 1.
+ *
+ * W by rows (units, width), x by rows (samples, width).  scratch has room for most (most + units) + 2 units
+ * numbers, most being the length of the longest block. */
+void train(void *gemm, int32_t blocks, int32_t *ends, int32_t most, int32_t units, int32_t width, number *W,
+           number *x, number *y, number *gain, number *shrink, number *a, number *errors, number *scratch) {
+    Gemm product = (Gemm)gemm;
+    int n = units, d = width;
+    number one = 1, none = 0, *G = scratch, *Z = G + (int64_t)most * most, *rows = Z + (int64_t)most * n;
+    for (int32_t b = 0, first = 0; b < blocks; first = ends[b++]) {
+        int steps = ends[b] - first;
+        number *X = x + (int64_t)first * d, *keep = shrink + first;
+        product("T", "N", &steps, &steps, &d, &one, X, &d, X, &d, &none, G, &steps);
+        product("T", "N", &n, &steps, &d, &one, W, &d, X, &d, &none, Z, &n);
+        number kept = 1; /* P_k */
+        for (int k = 0; k < steps; k++) {
+            number decay = 1; /* M_kj */
+            for (int j = k - 1; j >= 0; j--) {
+                G[(int64_t)k * steps + j] *= decay;
+                decay *= keep[j];
+            }
+            if (kept != 1)
+                for (int64_t i = 0; i < n; i++) Z[k * (int64_t)n + i] *= kept;
+            kept *= keep[k];
+        }
+        recursion(steps, units, Z, G, y + first, gain + first, keep, a, 0, errors + first, rows);
+        number decay = 1; /* M_Bj */
+        for (int j = steps - 1; j >= 0; j--) {
+            if (decay != 1)
+                for (int64_t i = 0; i < n; i++) Z[j * (int64_t)n + i] *= decay;
+            decay *= keep[j];
+        }
+        product("N", "T", &d, &n, &steps, &one, X, &d, Z, &n, &kept, W, &d);
+    }
+}

@@ -11,13 +11,17 @@ G (R, B, B), y (R, B), a (R, N) or None, noise (R, B, N) or None, overwrites Z a
 
 from __future__ import annotations
 
+import ctypes
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from scipy.linalg import cython_blas
 
+from solvers import c_expressions
 from solvers.c_expressions import Untranslatable, c_functions
 from solvers.compiled import NoCompiler, load
 from workbench.errors import BadInput
@@ -25,7 +29,7 @@ from workbench.errors import BadInput
 if TYPE_CHECKING:
     from solvers.blocked import Steps
 
-FLAGS: tuple[str, ...] = ("-fopenmp-simd", "-fno-trapping-math")
+FLAGS: tuple[str, ...] = ("-fopenmp-simd", *c_expressions.FLAGS)
 if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += ("-mprefer-vector-width=512",)  # where there are such registers; a quarter less time
 BACKENDS = ("auto", "c", "numpy", "cupy")
@@ -81,28 +85,57 @@ class CompiledRecursion:
         body = Path(__file__).with_name("recursion.c").read_text("utf-8")
         source = with_activation(body, c_functions(module), self._real)
         self._c = load(source, FLAGS, number(self._real))
+        self._gemm = self._c.ffi.cast("void *", _gemm(self._real))
 
     def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
         """See the head of the file."""
         replicas, count, units = Z.shape
         errors, scratch = np.empty_like(y), np.empty((2, units), self._real)
         at, null = self._c.pointer, self._c.ffi.NULL
-        gain, shrink = steps.gain.astype(self._real), steps.shrink.astype(self._real)
+        gain, shrink = at(steps.gain.astype(self._real)), at(steps.shrink.astype(self._real))
         for r in range(replicas):
-            self._c.lib.recursion(
-                count,
-                units,
+            own_a, own_noise = (null if array is None else at(array[r]) for array in (a, noise))
+            arrays = (
                 at(Z[r]),
                 at(G[r]),
                 at(y[r]),
-                at(gain),
-                at(shrink),
-                null if a is None else at(a[r]),
-                null if noise is None else at(noise[r]),
+                gain,
+                shrink,
+                own_a,
+                own_noise,
                 at(errors[r]),
                 at(scratch),
             )
+            self._c.lib.recursion(count, units, *arrays)
         return errors
+
+    def train(self, W: Any, a: Any, x: Any, y: Any, steps: Steps, ends: Sequence[int]) -> Any:
+        """Blocks of steps without noise, products included, in one call that holds no lock of Python.
+
+        W (R, N, D) and a (R, N) or None are overwritten; x (R, n, D), y (R, n); block b takes the samples
+        ends[b - 1] ... ends[b] - 1.  Returns e (R, n).
+        """
+        replicas, units, width = W.shape
+        most = int(np.diff(ends, prepend=0).max())
+        errors = np.empty(y.shape, self._real)
+        scratch = np.empty(most * (most + units) + 2 * units, self._real)
+        at = self._c.pointer
+        gain, shrink = at(steps.gain.astype(self._real)), at(steps.shrink.astype(self._real))
+        sizes = (len(ends), at(np.array(ends, np.int32)), most, units, width)
+        for r in range(replicas):
+            own_a = self._c.ffi.NULL if a is None else at(a[r])
+            arrays = (at(W[r]), at(x[r]), at(y[r]), gain, shrink, own_a, at(errors[r]), at(scratch))
+            self._c.lib.train(self._gemm, *sizes, *arrays)
+        return errors
+
+
+def _gemm(real: Any) -> int:
+    """The address of the matrix product in the BLAS of SciPy, which hands it out for such uses."""
+    capsule = cython_blas.__pyx_capi__["sgemm" if real == np.float32 else "dgemm"]
+    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return int(pointer(capsule, name(capsule)) or 0)
 
 
 def number(real: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.blocked import Noise, Steps, Units, advance
 from solvers.network import Network, population_risk
-from solvers.recursion import Recursion
+from solvers.recursion import CompiledRecursion, Recursion
 from solvers.samples import CHUNK, Stream, chunks, draw_samples, generator
 from workbench.checkpoint import Checkpoint
 from workbench.errors import BadInput, NumericalFailure
@@ -134,39 +134,52 @@ class Run:
         finite, units = self.step, self.units.copy()
         last = min(finite - finite % CHUNK + CHUNK, self.total)
         steps = self._steps_of_chunk()
-        for block in self._blocks(last):
-            self._squares += self._block(x, y, steps, *block).sum(axis=1)
-            self._since += block[1] - block[0]
-            at_stop = block[1] == self.stops[self.recorded].step
-            if (at_stop or block[1] == last) and not self._finite(self._squares):
+        while self.step < last:
+            end = min(last, self.stops[self.recorded].step)
+            self._squares += self._advance(x, y, steps, end)
+            self._since += end - self.step
+            if not self._finite(self._squares):
                 self.step, self.units = finite, units
-                step = self._failing_step(x, y, steps, last)
+                step = self._failing_step(x, y, steps, end)
                 raise self._failure(step, "the weights or the squared error")
-            self.step = block[1]
-            if at_stop:
+            self.step = end
+            if end == self.stops[self.recorded].step:
                 self._record(self.stops[self.recorded])
-                finite, units = self.step, self.units.copy()
+            finite, units = end, self.units.copy()
 
     def _steps_of_chunk(self) -> Steps:
         first = self.step - self.step % CHUNK
         s = step_sizes(self.problem, self.config.epsilon, first, min(CHUNK, self.total - first))
         return Steps.of(s, self.problem.lam, self.problem.beta)
 
-    def _blocks(self, last: int) -> Iterator[tuple[int, int]]:
-        """Steps that are left up to ``last`` in the same chunk, in blocks that end at multiples and at stops.
+    def _blocks(self, end: int) -> list[int]:
+        """The ends of the blocks that lead from here to ``end``, in the same chunk.
 
         A block ends where it would in the whole chunk, so that a resumed run takes the same ones.
         """
-        first, size = self.step, self.config.block
-        chunk = first - first % CHUNK
-        ends = {
-            *range(chunk + size, last, size),
-            *(stop.step for stop in self.stops if stop.step < last),
-            last,
-        }
-        for end in sorted(end for end in ends if end > first):
-            yield first, end
-            first = end
+        size = self.config.block
+        chunk = self.step - self.step % CHUNK
+        return [*(k for k in range(chunk + size, end, size) if k > self.step), end]
+
+    def _advance(self, x: Any, y: Any, steps: Steps, end: int) -> Any:
+        """From here to ``end``, no further than the next stop; the sums of squared errors (R,)."""
+        ends = self._blocks(end)
+        if isinstance(self._recursion, CompiledRecursion) and not steps.noisy:
+            part = slice(self.step % CHUNK, self.step % CHUNK + end - self.step)
+            errors = self._recursion.train(
+                self.units.W,
+                self.units.a,
+                x[:, part],
+                y[:, part],
+                steps.part(part),
+                [k - self.step for k in ends],
+            )
+            return (errors**2).sum(axis=1, dtype=float)
+        firsts = [self.step, *ends[:-1]]
+        return sum(
+            self._block(x, y, steps, first, last).sum(axis=1, dtype=float)
+            for first, last in zip(firsts, ends, strict=True)
+        )
 
     def _block(self, x: Any, y: Any, steps: Steps, first: int, last: int, of: int | None = None) -> Any:
         """Steps first ... last - 1, or only the first ``of`` of them, on their chunk; the squared errors."""
@@ -195,17 +208,18 @@ class Run:
         arrays = [squares, self.units.W] if self.units.a is None else [squares, self.units.W, self.units.a]
         return all(bool(self._recursion.xp.isfinite(array).all()) for array in arrays)
 
-    def _failing_step(self, x: Any, y: Any, steps: Steps, last: int) -> int:
+    def _failing_step(self, x: Any, y: Any, steps: Steps, end: int) -> int:
         """From the last finite state: the number of steps up to and including the first not finite."""
-        for first, end in self._blocks(last):
+        first = self.step
+        for last in self._blocks(end):
             start = self.units.copy()
-            if self._finite(self._block(x, y, steps, first, end)):
-                continue
-            for count in range(1, end - first + 1):
-                self.units = start.copy()
-                if not self._finite(self._block(x, y, steps, first, end, count)):
-                    return first + count
-        return last  # all squared errors are finite, their sum is not
+            if not self._finite(self._block(x, y, steps, first, last)):
+                for count in range(1, last - first + 1):
+                    self.units = start.copy()
+                    if not self._finite(self._block(x, y, steps, first, last, count)):
+                        return first + count
+            first = last
+        return end  # all squared errors are finite, their sum is not
 
     def _record(self, stop: Stop) -> None:
         """Fill the next row of the records; NumericalFailure for a risk that is not finite."""
