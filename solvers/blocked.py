@@ -113,7 +113,7 @@ def advance(units: Units, x: Any, y: Any, steps: Steps, noise: Noise | None, rec
     if steps.ridge:
         assert decay is not None
         Z *= xp.asarray(decay[-1], real)[:, None]
-        units.W *= product[-1]
+        units.W *= float(product[-1])
     units.W += xp.matmul(Z.swapaxes(1, 2), x)
     if noise is not None:
         units.W += end

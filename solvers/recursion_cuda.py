@@ -22,10 +22,10 @@ CUDA = """#define KERNEL extern "C" __global__ void
 """
 
 
-def source(module: ModuleType, real: Any, head: str = CUDA) -> str:
+def source(module: ModuleType, real: Any) -> str:
     """The text of the kernel for the activation of a module."""
     body = Path(__file__).with_name("recursion.cu").read_text("utf-8")
-    return head + with_activation(body, c_functions(module), real)
+    return CUDA + with_activation(body, c_functions(module), real)
 
 
 def cupy_with_a_gpu() -> Any:
@@ -55,25 +55,24 @@ class CudaRecursion:
         """See the head of ``solvers.recursion``."""
         xp = self.xp
         replicas, count, units = Z.shape
-        Z_, G_, y_ = (xp.ascontiguousarray(array) for array in (Z, G, y))
-        assert Z_ is Z and (a is None or a.flags.c_contiguous), "a copy would be overwritten"
+        assert Z.flags.c_contiguous and (a is None or a.flags.c_contiguous), "a copy would be overwritten"
+        G, y = xp.ascontiguousarray(G), xp.ascontiguousarray(y)
         gain, shrink = (xp.asarray(array, self._real) for array in (steps.gain, steps.shrink))
-        errors, value = xp.empty_like(y_), xp.empty((replicas, units), self._real)
+        errors, value = xp.empty_like(y), xp.empty((replicas, units), self._real)
         null = np.intp(0)
-        noise_ = null if noise is None else xp.ascontiguousarray(noise)
         self._kernel(
             (replicas,),
             (THREADS,),
             (
                 np.int32(count),
                 np.int32(units),
-                Z_,
-                G_,
-                y_,
+                Z,
+                G,
+                y,
                 gain,
                 shrink,
                 null if a is None else a,
-                noise_,
+                null if noise is None else xp.ascontiguousarray(noise),
                 errors,
                 value,
             ),

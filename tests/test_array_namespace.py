@@ -1,122 +1,21 @@
-"""The generated modules on a stand-in for CuPy: arrays that refuse to meet NumPy arrays.
-
-CuPy raises when a host array meets a device array, or when NumPy is handed one.  The stand-in does the
-same, so a forgotten ``np.`` in the code fails here without an accelerator.
-"""
+"""The generated modules on a stand-in for CuPy, see ``tests.device``."""
 
 from __future__ import annotations
 
 import math
-import sys
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import special
 
 from tests.built import module_of, uncertified
+from tests.device import DeviceArray, device
 from workbench import Erf, Model, ReLU, Tanh, anisotropic_gaussians, isotropic_gaussians, truncated_relu
 from workbench.codegen import generate, load
 
-
-def unwrap(value: Any) -> Any:
-    """What a stand-in holds; a host array is refused, host scalars pass, as in CuPy."""
-    if isinstance(value, DeviceArray):
-        return value.held
-    if isinstance(value, np.ndarray):
-        raise TypeError("Unsupported type <class 'numpy.ndarray'>: a host array met a device array")
-    if isinstance(value, list | tuple):
-        return type(value)(unwrap(v) for v in value)
-    return value
-
-
-def lifted(function: Any) -> Any:
-    """A NumPy function on stand-ins."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        arrays = [unwrap(a) for a in args]
-        return wrap(function(*arrays, **{k: unwrap(v) for k, v in kwargs.items()}))
-
-    return call
-
-
-def wrap(value: Any) -> Any:
-    """Results live on the device, scalars as arrays of dimension 0."""
-    return DeviceArray(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
-
-
-class DeviceArray:
-    """An array of the stand-in."""
-
-    __array_priority__ = 1000.0
-
-    def __init__(self, held: Any) -> None:
-        self.held = held
-
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use .get()")
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return wrap(getattr(ufunc, method)(*(unwrap(x) for x in inputs), **kwargs))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.held.shape)
-
-    def reshape(self, *shape: Any) -> Any:
-        return wrap(self.held.reshape(*shape))
-
-    def __getitem__(self, key: Any) -> Any:
-        return wrap(self.held[unwrap(key)])
-
-
-def as_device_array(value: Any, dtype: Any = None) -> DeviceArray:
-    """What CuPy's asarray does: a device array stays one, anything else is copied over."""
-    held = value.held if isinstance(value, DeviceArray) else value
-    return DeviceArray(np.asarray(held, dtype=dtype))
-
-
-def _operator(name: str) -> Any:
-    def call(self: DeviceArray, *others: Any) -> Any:
-        return wrap(getattr(self.held, name)(*(unwrap(x) for x in others)))
-
-    return call
-
-
-_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or")
-for _name in (*_BINARY, *(f"r{b}" for b in _BINARY), "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne"):
-    setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
-DeviceArray.__module__ = "cupy"
-
-
-class _Namespace(ModuleType):
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return lifted(getattr(np, name))
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module in the place of cupy, and one of its special functions."""
-    cupy = _Namespace("cupy")
-    # asarray is the one door from the host to the device, asnumpy the one back
-    vars(cupy).update(asarray=as_device_array, asnumpy=lambda v: v.held)
-    cupyx, scipy = ModuleType("cupyx"), ModuleType("cupyx.scipy")
-    functions = ModuleType("cupyx.scipy.special")
-    vars(functions).update({name: lifted(getattr(special, name)) for name in ("ndtr", "erf", "betainc")})
-    vars(scipy).update(special=functions)
-    vars(cupyx).update(scipy=scipy)
-    for name, module in (
-        ("cupy", cupy),
-        ("cupyx", cupyx),
-        ("cupyx.scipy", scipy),
-        ("cupyx.scipy.special", functions),
-    ):
-        monkeypatch.setitem(sys.modules, name, module)
-    return cupy
+__all__ = ["device"]  # a fixture
 
 
 @pytest.mark.parametrize("d", [5, 40, math.inf])

@@ -12,40 +12,14 @@ import pytest
 
 from solvers.blocked import Steps
 from solvers.c_expressions import c_functions
-from solvers.compiled import load
 from solvers.generated import isotropic_nonmonotone, isotropic_tanh, isotropic_truncated_relu
-from solvers.recursion import ArrayRecursion, CompiledRecursion, choose, number, with_activation
-from solvers.recursion_cuda import CudaRecursion, source
+from solvers.recursion import ArrayRecursion, CompiledRecursion, choose, with_activation
+from solvers.recursion_cuda import source
+from tests.device import emulated
 from workbench.errors import BadInput
 from workbench.measure import Array
 
 MODULES = [isotropic_truncated_relu, isotropic_nonmonotone, isotropic_tanh]
-THREADS = 8
-
-# A kernel of threads that share memory and wait for each other at barriers, in OpenMP.
-EMULATION = """
-#include <stdint.h>
-static struct { int x; } blockIdx;
-static _Thread_local struct { int x; } threadIdx;
-#define KERNEL static void
-#define SHARED static
-#define BARRIER _Pragma("omp barrier")
-"""
-LAUNCH = """
-extern int omp_get_thread_num(void);
-
-void launch(int replicas, int steps, int units, number *Z, number *G, number *y, number *gain, number *shrink, number *a,
-            number *noise, number *errors, number *value) {
-    for (int r = 0; r < replicas; r++) {
-        blockIdx.x = r;
-#pragma omp parallel num_threads(THREADS)
-        {
-            threadIdx.x = omp_get_thread_num();
-            recursion(steps, units, Z, G, y, gain, shrink, a, noise, errors, value);
-        }
-    }
-}
-"""
 
 
 class Emulated:
@@ -55,8 +29,7 @@ class Emulated:
 
     def __init__(self, module: ModuleType, real: Any) -> None:
         self._real = np.dtype(real)
-        text = source(module, real, EMULATION) + LAUNCH
-        self._c = load(text, ("-fopenmp", f"-DTHREADS={THREADS}"), number(self._real))
+        self._c = emulated(source(module, real), 8)
 
     def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
         """As ``CudaRecursion.run``."""
@@ -187,57 +160,6 @@ def test_cupy_without_a_gpu_is_refused(devices: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "cupy", None if devices is None else cupy)
     with pytest.raises(BadInput, match=r"backend = 'cupy': .*a machine with a GPU, or use backend=auto"):
         choose("cupy", isotropic_truncated_relu, np.float32)
-
-
-class Device(np.ndarray):
-    """Arrays of a stand-in for CuPy; ``get`` brings them to the host."""
-
-    def get(self) -> Array:
-        return np.asarray(self).copy()
-
-
-@pytest.mark.parametrize("affine", [False, True])
-def test_the_kernel_is_launched_as_it_expects(affine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for CuPy that hands the arguments of a launch to the emulated kernel."""
-    given, module = case(9, 40, affine, affine), isotropic_truncated_relu
-    emulated, launches = Emulated(module, np.float64), []
-
-    class RawModule:
-        def __init__(self, code: str) -> None:
-            assert (
-                '#define KERNEL extern "C" __global__ void' in code and code.count("KERNEL recursion(") == 1
-            )
-
-        def get_function(self, name: str) -> Any:
-            assert name == "recursion"
-            return launch
-
-    def launch(grid: Any, block: Any, arguments: Any) -> None:
-        assert grid == (3,) and block == (256,)
-        count, units, *arrays = arguments
-        assert (count.dtype, units.dtype) == (np.int32, np.int32) and (count, units) == (9, 40)
-        c = emulated._c
-        pointers = [c.pointer(p) if isinstance(p, np.ndarray) and p.ndim else c.ffi.NULL for p in arrays]
-        assert [isinstance(p, np.ndarray) and p.ndim > 0 for p in arrays] == [True] * 5 + [affine] * 2 + [
-            True
-        ] * 2
-        c.lib.launch(3, 9, 40, *pointers)
-        launches.append(1)
-
-    cupy = SimpleNamespace(
-        RawModule=RawModule,
-        ascontiguousarray=np.ascontiguousarray,
-        asarray=np.asarray,
-        empty_like=np.empty_like,
-        empty=np.empty,
-    )
-    c, errors, a = by_definition(module, **given)
-    found = CudaRecursion(module, np.float64, cupy).run(**given)
-    assert launches == [1]
-    np.testing.assert_allclose(found, errors, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(given["Z"], c, rtol=0, atol=1e-12)
-    if a is not None:
-        np.testing.assert_allclose(given["a"], a, rtol=0, atol=1e-12)
 
 
 def test_no_thread_runs_ahead_of_a_barrier() -> None:
