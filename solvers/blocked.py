@@ -22,13 +22,14 @@ Arrays have a leading axis for replicas, which advance together.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from solvers.recursion import CompiledRecursion, Recursion
+from solvers.recursion import Recursion
+from solvers.recursion_c import CompiledRecursion
+from solvers.sgd_schedule import Steps
 from workbench.measure import Array
 
 
@@ -42,37 +43,6 @@ class Units:
     def copy(self) -> Units:
         """The same numbers elsewhere."""
         return Units(self.W.copy(), None if self.a is None else self.a.copy())
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What steps do, whatever the samples: shrink, gain, spread (B,), see the head of the file.
-
-    ``ridge``, ``noisy``: whether anything shrinks, and whether there is noise.
-    """
-
-    shrink: Array
-    gain: Array
-    spread: Array
-    ridge: bool
-    noisy: bool
-
-    @classmethod
-    def of(cls, s: Array, lam: float, beta: float) -> Steps:
-        """From the step sizes s (B,)."""
-        return cls(1.0 - 2.0 * lam * s, 2.0 * s, np.sqrt(4.0 * s / beta), lam > 0, math.isfinite(beta))
-
-    def part(self, steps: slice) -> Steps:
-        """Some of them."""
-        shrink, gain, spread = self.shrink[steps], self.gain[steps], self.spread[steps]
-        return Steps(shrink, gain, spread, self.ridge, self.noisy)
-
-    def decay(self) -> Array:
-        """M (B + 1, B): M_kj for j < k, else 0."""
-        count = len(self.shrink)
-        k, j = np.ogrid[: count + 1, :count]
-        factor = np.where(j < k - 1, self.shrink[k - 1], 1.0)
-        return np.tril(np.cumprod(factor, axis=0), -1)
 
 
 @dataclass(frozen=True)

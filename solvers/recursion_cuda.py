@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from solvers.c_expressions import c_functions
-from solvers.recursion import with_activation
+from solvers.recursion_c import with_activation
+from solvers.sgd_schedule import Steps
 from workbench.errors import BadInput
-
-if TYPE_CHECKING:
-    from solvers.blocked import Steps
 
 THREADS = 256  # as in recursion.cu
 CUDA = """#define KERNEL extern "C" __global__ void

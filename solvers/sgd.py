@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from solvers.backends import BACKENDS, choose
 from solvers.ranks import on_first_rank, spread, world
-from solvers.recursion import BACKENDS, Recursion, choose
+from solvers.recursion import Recursion
 from solvers.samples import CHUNK
 from solvers.sgd_result import Outcome, assemble
-from solvers.sgd_run import Run, identity, recording_grid
+from solvers.sgd_run import Run, identity
+from solvers.sgd_schedule import recording_grid
 from workbench.checkpoint import Checkpoint
 from workbench.checks import whole_number
 from workbench.errors import BadInput, NumericalFailure

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.sgd_run import RISKS, Stop
+from solvers.sgd_run import RISKS
+from solvers.sgd_schedule import Stop
 from workbench.errors import BadInput, NumericalFailure
 from workbench.measure import Array, Measure
 from workbench.problem import Problem

@@ -5,73 +5,22 @@ from __future__ import annotations
 import math
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from solvers.blocked import Noise, Steps, Units, advance
+from solvers.blocked import Noise, Units, advance
 from solvers.network import Network, population_risk
-from solvers.recursion import CompiledRecursion, Recursion
+from solvers.recursion import Recursion
+from solvers.recursion_c import CompiledRecursion
 from solvers.samples import CHUNK, Stream, chunks, draw_samples, generator
+from solvers.sgd_schedule import Steps, Stop, recording_grid, step_sizes
 from workbench.checkpoint import Checkpoint
-from workbench.errors import BadInput, NumericalFailure
-from workbench.measure import Array, Measure, risk
+from workbench.errors import NumericalFailure
+from workbench.measure import Measure, risk
 from workbench.problem import Problem
 
 RISKS = ("risk", "network_risk", "online_risk", "held_out_risk")
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A step after which the run is recorded, and the time asked for: |time - step epsilon| <= epsilon/2."""
-
-    step: int
-    time: float
-    is_snapshot: bool
-
-
-def recording_grid(problem: Problem, epsilon: float) -> tuple[Stop, ...]:
-    """The stops of a run, in order of their steps k = round(t / epsilon).
-
-    Record times that fall on one step share one record, kept under a snapshot's time where there is
-    one and else under the time nearest to the step; record times before the first step are left out.
-
-    Raises
-    ------
-    BadInput
-        for a snapshot before the end of the first step, and for two snapshots on one step.
-    """
-    if not problem.snapshots[0] >= epsilon * (1 - 1e-9):
-        raise BadInput(
-            f"snapshot t = {problem.snapshots[0]} comes before the end of the first step at epsilon = "
-            f"{epsilon}: give a later snapshot or a smaller epsilon"
-        )
-    stops: dict[int, Stop] = {}
-    for t in problem.snapshots:
-        step = round(t / epsilon)
-        if step in stops:
-            raise BadInput(
-                f"snapshots t = {stops[step].time} and t = {t} fall on one step at epsilon = {epsilon}: "
-                "drop one of them or give a smaller epsilon"
-            )
-        stops[step] = Stop(step, t, True)
-    for t in problem.records:
-        step = round(t / epsilon)
-        held = stops.get(step)
-        if step < 1 or (held is not None and held.is_snapshot):
-            continue
-        if held is None or abs(t - step * epsilon) < abs(held.time - step * epsilon):
-            stops[step] = Stop(step, t, False)
-    return tuple(stops[step] for step in sorted(stops))
-
-
-def step_sizes(problem: Problem, epsilon: float, first: int, count: int) -> Array:
-    """s_k = epsilon xi((k + 1) epsilon) for k = first .. first + count - 1, shape (count,).
-
-    Steps are numbered from 1 inside xi because xi(t) = t^(-exponent) is singular at 0.
-    """
-    return epsilon * problem.schedule.xi(np.arange(first + 1.0, first + count + 0.5) * epsilon)
 
 
 class Run:
@@ -289,9 +238,6 @@ class Run:
             asarray(np.stack(weights), self._real),
             asarray(np.stack(outputs), self._real) if outputs else None,
         )
-
-    def _recursion_on_host(self, array: Any) -> Array:
-        return array if isinstance(array, np.ndarray) else array.get()
 
     # ---- checkpoints
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from solvers.blocked import Noise, Steps, Units, advance
+from solvers.backends import choose
+from solvers.blocked import Noise, Units, advance
 from solvers.generated import isotropic_truncated_relu
-from solvers.recursion import ArrayRecursion, CompiledRecursion, Recursion, choose
+from solvers.recursion import ArrayRecursion, Recursion
+from solvers.recursion_c import CompiledRecursion
+from solvers.sgd_schedule import Steps
 from tests.sgd_loop import loop
 from workbench.measure import Array
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers.blocked import Steps
+from solvers.backends import choose
 from solvers.c_expressions import c_functions
 from solvers.generated import isotropic_nonmonotone, isotropic_tanh, isotropic_truncated_relu
-from solvers.recursion import ArrayRecursion, CompiledRecursion, choose, with_activation
+from solvers.recursion import ArrayRecursion
+from solvers.recursion_c import CompiledRecursion, with_activation
 from solvers.recursion_cuda import source
+from solvers.sgd_schedule import Steps
 from tests.device import emulated
 from workbench.errors import BadInput
 from workbench.measure import Array

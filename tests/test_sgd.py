@@ -18,7 +18,7 @@ from solvers.generated import anisotropic_relu, isotropic_nonmonotone, isotropic
 from solvers.network import Network, population_risk
 from solvers.samples import Stream, chunk_of_samples, draw_samples, generator
 from solvers.sgd import SGDConfig, solve
-from solvers.sgd_run import recording_grid
+from solvers.sgd_schedule import recording_grid
 from workbench.errors import BadInput, NumericalFailure
 from workbench.measure import risk
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from solvers.backends import choose
 from solvers.generated import isotropic_relu, isotropic_truncated_relu
-from solvers.recursion import choose
 from solvers.sgd import SGDConfig, solve
 from tests.device import device
 from tests.test_sgd import RELU

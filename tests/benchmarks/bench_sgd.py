@@ -20,10 +20,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from solvers import sgd
-from solvers.blocked import Steps, Units, advance
+from solvers.backends import choose
+from solvers.blocked import Units, advance
 from solvers.generated import isotropic_truncated_relu as module
-from solvers.recursion import CompiledRecursion, choose
+from solvers.recursion_c import CompiledRecursion
 from solvers.samples import chunk_of_samples
+from solvers.sgd_schedule import Steps
 from tests.sgd_loop import loop
 from workbench.problem import Problem, log_spaced_times
 
