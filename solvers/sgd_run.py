@@ -216,7 +216,9 @@ class Run:
 
     def _failure(self, step: int, what: str) -> NumericalFailure:
         epsilon = self.config.epsilon
-        which = "" if len(self.replicas) == 1 and self.replicas[0] == 0 else f" of replica {self.replicas[0]}"
+        numbers = self.replicas
+        which = f" of replicas {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f" of replica {numbers[0]}"
+        which = "" if tuple(numbers) == (0,) else which
         return NumericalFailure(
             f"SGD{which} diverged at step {step} of {self.total} (t = {step * epsilon:.6g}): {what} became "
             f"non-finite at epsilon = {epsilon}; try a smaller one, e.g. epsilon={epsilon / 10:.3g}"
