@@ -29,20 +29,25 @@ import numpy as np
 
 from solvers.recursion import Recursion
 from solvers.recursion_c import CompiledRecursion
-from solvers.sgd_schedule import Steps
+from solvers.sgd_schedule import LEAST_SCALE, Steps
 from workbench.measure import Array
 
 
 @dataclass
 class Units:
-    """Weights W (R, N, D), D = d or, with offsets in the last column, d + 1; output weights a (R, N) or None."""
+    """Weights ``scale`` W, W (R, N, D), D = d or, with offsets in the last column, d + 1; output weights a (R, N) or None.
+
+    Ridge acts on the scale: in float32 a factor such as 1 - 1e-9 would leave the weights as they are.  For the
+    same reason a is float64.
+    """
 
     W: Any
     a: Any = None
+    scale: float = 1.0
 
     def copy(self) -> Units:
         """The same numbers elsewhere."""
-        return Units(self.W.copy(), None if self.a is None else self.a.copy())
+        return Units(self.W.copy(), None if self.a is None else self.a.copy(), self.scale)
 
 
 @dataclass(frozen=True)
@@ -60,33 +65,37 @@ def advance(units: Units, x: Any, y: Any, steps: Steps, noise: Noise | None, rec
     Returns the squared errors (y - yhat)^2, each before its own update, (R, B).
     """
     if noise is None and isinstance(recursion, CompiledRecursion):
-        return recursion.train(units.W, units.a, x, y, steps, [y.shape[1]]) ** 2
+        errors, units.scale = recursion.train(units.W, units.a, units.scale, x, y, steps, [y.shape[1]])
+        return errors**2
     xp, real = recursion.xp, units.W.dtype
     gram = xp.matmul(x, x.swapaxes(1, 2))
     Z = xp.matmul(x, units.W.swapaxes(1, 2))
-    decay = steps.decay() if steps.ridge or steps.noisy else None
-    end: Any = 0.0
-    if steps.ridge:
-        product = np.cumprod(steps.shrink)
-        Z *= xp.asarray(np.concatenate([[1.0], product[:-1]]), real)[:, None]
+    decay = steps.decay()
+    product = np.cumprod(steps.shrink)
+    before = units.scale * np.concatenate([[1.0], product[:-1]])
+    if (before != 1.0).any():
+        Z *= _column(before, xp, real)
+    end: Any = None
     if noise is not None:
-        assert decay is not None
         end, along = _noise(noise, x, gram, decay * steps.spread, xp)
         Z += along
     if steps.ridge:
-        assert decay is not None
         gram *= xp.asarray(decay[:-1], real)
     outputs = (
         None if noise is None or noise.outputs is None else noise.outputs * _column(steps.spread, xp, real)
     )
     errors = recursion.run(Z, gram, y, steps, units.a, outputs)
     if steps.ridge:
-        assert decay is not None
-        Z *= xp.asarray(decay[-1], real)[:, None]
-        units.W *= float(product[-1])
-    units.W += xp.matmul(Z.swapaxes(1, 2), x)
-    if noise is not None:
-        units.W += end
+        Z *= _column(decay[-1], xp, real)
+    change = xp.matmul(Z.swapaxes(1, 2), x)
+    if end is not None:
+        change += end
+    scale = float(units.scale * product[-1])
+    if not scale >= LEAST_SCALE:
+        units.W *= scale
+        scale = 1.0
+    units.W += change if scale == 1.0 else change * (1.0 / scale)
+    units.scale = scale
     return errors**2
 
 

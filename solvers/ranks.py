@@ -58,13 +58,15 @@ def on_first_rank[Result](action: Callable[[], Result], comm: Any = None) -> Res
     return result
 
 
-def spread[Task, Result](function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+def spread[Task, Result](
+    function: Callable[[Task], Result], tasks: Iterable[Task], comm: Any = None
+) -> Iterator[Result]:
     """The results of ``function`` over ``tasks``, in their order, on the first rank; nothing on the others.
 
     The first rank hands tasks to the others as they become free, through ``mpi4py.futures``; alone, it does
     them itself.  ``function`` and tasks must be picklable, and ``function`` must not use ``world()``.
     """
-    comm = world()
+    comm = world() if comm is None else comm
     if comm.size == 1:
         yield from map(function, tasks)
         return

@@ -20,8 +20,8 @@ static inline void add_together(int32_t units, number *restrict row, const numbe
 }
 
 /* scratch has room for two rows; a and noise may be NULL */
-void recursion(int32_t steps, int32_t units, number *Z, number *G, number *y, number *gain, number *shrink,
-               number *a, number *noise, number *errors, number *scratch) {
+void recursion(int32_t steps, int32_t units, number *Z, number *G, number *y, number *gain, double *shrink,
+               double *a, number *noise, number *errors, number *scratch) {
     const int64_t n = units;
     number *restrict value = scratch, *restrict slope = scratch + n;
     for (int32_t k = 0; k < steps; k++) {
@@ -37,7 +37,7 @@ void recursion(int32_t steps, int32_t units, number *Z, number *G, number *y, nu
         number sum = 0;
         if (a) {
 #pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < n; i++) sum += a[i] * value[i];
+            for (int64_t i = 0; i < n; i++) sum += (number)a[i] * value[i];
         } else {
 #pragma omp simd reduction(+ : sum)
             for (int64_t i = 0; i < n; i++) sum += value[i];
@@ -45,9 +45,9 @@ void recursion(int32_t steps, int32_t units, number *Z, number *G, number *y, nu
         errors[k] = y[k] - sum / (number)n;
         const number push = gain[k] * errors[k];
         if (a) {
-            const number keep = shrink[k];
+            const double keep = shrink[k]; /* 1 - 1e-9 is 1 in float */
             for (int64_t i = 0; i < n; i++) {
-                z[i] = push * a[i] * slope[i];
+                z[i] = push * (number)a[i] * slope[i];
                 a[i] = keep * a[i] + push * value[i];
             }
             if (noise)
@@ -67,36 +67,46 @@ typedef void (*Gemm)(char *, char *, int *, int *, int *, number *, number *, in
 
 /* Blocks of steps without noise, as in solvers/blocked.py: block b takes samples ends[b - 1] ... ends[b] - 1.
  *
- * W by rows (units, width), x by rows (samples, width).  scratch has room for most (most + units) + 2 units
- * numbers, most being the length of the longest block. */
-void train(void *gemm, int32_t blocks, int32_t *ends, int32_t most, int32_t units, int32_t width, number *W,
-           number *x, number *y, number *gain, number *shrink, number *a, number *errors, number *scratch) {
+ * The weights are scale times W, by rows (units, width); the scale is returned.  x by rows (samples, width).
+ * scratch has room for most (most + units) + 2 units numbers, most being the length of the longest block. */
+double train(void *gemm, int32_t blocks, int32_t *ends, int32_t most, int32_t units, int32_t width, double scale,
+             double least_scale, number *W, number *x, number *y, number *gain, double *shrink, double *a,
+             number *errors, number *scratch) {
     Gemm product = (Gemm)gemm;
     int n = units, d = width;
     number one = 1, none = 0, *G = scratch, *Z = G + (int64_t)most * most, *rows = Z + (int64_t)most * n;
     for (int32_t b = 0, first = 0; b < blocks; first = ends[b++]) {
         int steps = ends[b] - first;
-        number *X = x + (int64_t)first * d, *keep = shrink + first;
+        number *X = x + (int64_t)first * d;
+        double *keep = shrink + first;
         product("T", "N", &steps, &steps, &d, &one, X, &d, X, &d, &none, G, &steps);
         product("T", "N", &n, &steps, &d, &one, W, &d, X, &d, &none, Z, &n);
-        number kept = 1; /* P_k */
-        for (int k = 0; k < steps; k++) {
-            number decay = 1; /* M_kj */
+        for (int k = 0; k < steps; k++) { /* scale P_k of the weights is left before step k */
+            double decay = 1;             /* M_kj */
             for (int j = k - 1; j >= 0; j--) {
-                G[(int64_t)k * steps + j] *= decay;
+                G[(int64_t)k * steps + j] *= (number)decay;
                 decay *= keep[j];
             }
-            if (kept != 1)
-                for (int64_t i = 0; i < n; i++) Z[k * (int64_t)n + i] *= kept;
-            kept *= keep[k];
+            if (scale != 1) {
+                const number factor = (number)scale;
+                for (int64_t i = 0; i < n; i++) Z[k * (int64_t)n + i] *= factor;
+            }
+            scale *= keep[k];
         }
         recursion(steps, units, Z, G, y + first, gain + first, keep, a, 0, errors + first, rows);
-        number decay = 1; /* M_Bj */
+        number kept = 1;
+        if (!(scale >= least_scale)) {
+            kept = (number)scale;
+            scale = 1;
+        }
+        double decay = 1 / scale; /* M_Bj, for weights that will be multiplied by the scale */
         for (int j = steps - 1; j >= 0; j--) {
-            if (decay != 1)
-                for (int64_t i = 0; i < n; i++) Z[j * (int64_t)n + i] *= decay;
+            const number factor = (number)decay;
+            if (factor != 1)
+                for (int64_t i = 0; i < n; i++) Z[j * (int64_t)n + i] *= factor;
             decay *= keep[j];
         }
         product("N", "T", &d, &n, &steps, &one, X, &d, Z, &n, &kept, W, &d);
     }
+    return scale;
 }

@@ -10,8 +10,8 @@
 #endif
 
 /* value has room for one number a unit and replica; a and noise may be null */
-KERNEL recursion(int steps, int units, number *Z, const number *G, const number *y, const number *gain, const number *shrink,
-                 number *a, const number *noise, number *errors, number *value) {
+KERNEL recursion(int steps, int units, number *Z, const number *G, const number *y, const number *gain, const double *shrink,
+                 double *a, const number *noise, number *errors, number *value) {
     SHARED number part[THREADS];
     const int me = threadIdx.x;
     const long long n = units, replica = blockIdx.x;
@@ -30,7 +30,7 @@ KERNEL recursion(int steps, int units, number *Z, const number *G, const number 
             for (int j = 0; j < k; j++) z += gram[j] * Z[j * n + i];
             value[i] = sigma(z);
             row[i] = sigma_prime(z);
-            sum += a ? a[i] * value[i] : value[i];
+            sum += a ? (number)a[i] * value[i] : value[i];
         }
         part[me] = sum;
         for (int half = THREADS / 2; half > 0; half /= 2) {
@@ -43,7 +43,7 @@ KERNEL recursion(int steps, int units, number *Z, const number *G, const number 
         const number push = gain[k] * error;
         if (me == 0) errors[k] = error;
         for (long long i = me; i < n; i += THREADS) {
-            row[i] *= a ? push * a[i] : push;
+            row[i] *= a ? push * (number)a[i] : push;
             if (a) a[i] = shrink[k] * a[i] + push * value[i] + (noise ? noise[k * n + i] : (number)0);
         }
     }

@@ -6,7 +6,7 @@ For k = 0, 1, ..., B - 1, with row k of Z holding what z_k is without the steps 
     a <- shrink_k a + gain_k e_k sigma(z) + noise_k,
 
 and c_k takes the place of Z_k (a = 1 for plain units).  ``run(Z, G, y, steps, a, noise)`` takes Z (R, B, N),
-G (R, B, B), y (R, B), a (R, N) or None, noise (R, B, N) or None, overwrites Z and a, and returns e (R, B).
+G (R, B, B), y (R, B), a (R, N) in float64 or None, noise (R, B, N) or None, overwrites Z and a, and returns e (R, B).
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class ArrayRecursion:
                 z = z + xp.matmul(G[:, k, None, :k], Z[:, :k])[:, 0]
             wide = z.astype(float)  # formulas may overflow in float32 where the activation does not
             value, slope = (xp.asarray(f(wide), Z.dtype) for f in (module.sigma, module.sigma_prime))
-            output = value if a is None else a * value
+            weight = None if a is None else xp.asarray(a, Z.dtype)
+            output = value if weight is None else weight * value
             errors[:, k] = y[:, k] - output.mean(axis=-1)
             push = gain[k] * errors[:, k, None]
-            Z[:, k] = push * (slope if a is None else a * slope)
+            Z[:, k] = push * (slope if weight is None else weight * slope)
             if a is not None:
                 a *= shrink[k]
                 a += push * value

@@ -15,7 +15,7 @@ from scipy.linalg import cython_blas
 from solvers import c_expressions
 from solvers.c_expressions import c_functions
 from solvers.compiled import load
-from solvers.sgd_schedule import Steps
+from solvers.sgd_schedule import LEAST_SCALE, Steps
 
 FLAGS: tuple[str, ...] = ("-fopenmp-simd", *c_expressions.FLAGS)
 if platform.machine() in ("x86_64", "AMD64"):
@@ -40,7 +40,7 @@ class CompiledRecursion:
         replicas, count, units = Z.shape
         errors, scratch = np.empty_like(y), np.empty((2, units), self._real)
         at, null = self._c.pointer, self._c.ffi.NULL
-        gain, shrink = at(steps.gain.astype(self._real)), at(steps.shrink.astype(self._real))
+        gain, shrink = at(steps.gain.astype(self._real)), at(np.ascontiguousarray(steps.shrink))
         for r in range(replicas):
             own_a, own_noise = (null if array is None else at(array[r]) for array in (a, noise))
             arrays = (
@@ -57,24 +57,27 @@ class CompiledRecursion:
             self._c.lib.recursion(count, units, *arrays)
         return errors
 
-    def train(self, W: Any, a: Any, x: Any, y: Any, steps: Steps, ends: Sequence[int]) -> Any:
+    def train(
+        self, W: Any, a: Any, scale: float, x: Any, y: Any, steps: Steps, ends: Sequence[int]
+    ) -> tuple[Any, float]:
         """Blocks of steps without noise, products included, in one call that holds no lock of Python.
 
-        W (R, N, D) and a (R, N) or None are overwritten; x (R, n, D), y (R, n); block b takes the samples
-        ends[b - 1] ... ends[b] - 1.  Returns e (R, n).
+        The weights are ``scale`` W, W (R, N, D), and a (R, N) or None; both are overwritten.  x (R, n, D),
+        y (R, n); block b takes the samples ends[b - 1] ... ends[b] - 1.  Returns e (R, n) and the new scale.
         """
         replicas, units, width = W.shape
         most = int(np.diff(ends, prepend=0).max())
         errors = np.empty(y.shape, self._real)
         scratch = np.empty(most * (most + units) + 2 * units, self._real)
         at = self._c.pointer
-        gain, shrink = at(steps.gain.astype(self._real)), at(steps.shrink.astype(self._real))
+        gain, shrink = at(steps.gain.astype(self._real)), at(np.ascontiguousarray(steps.shrink))
         sizes = (len(ends), at(np.array(ends, np.int32)), most, units, width)
+        new = scale
         for r in range(replicas):
             own_a = self._c.ffi.NULL if a is None else at(a[r])
             arrays = (at(W[r]), at(x[r]), at(y[r]), gain, shrink, own_a, at(errors[r]), at(scratch))
-            self._c.lib.train(self._gemm, *sizes, *arrays)
-        return errors
+            new = self._c.lib.train(self._gemm, *sizes, scale, LEAST_SCALE, *arrays)
+        return errors, float(new)
 
 
 def _gemm(real: Any) -> int:

@@ -55,7 +55,7 @@ class CudaRecursion:
         replicas, count, units = Z.shape
         assert Z.flags.c_contiguous and (a is None or a.flags.c_contiguous), "a copy would be overwritten"
         G, y = xp.ascontiguousarray(G), xp.ascontiguousarray(y)
-        gain, shrink = (xp.asarray(array, self._real) for array in (steps.gain, steps.shrink))
+        gain, shrink = xp.asarray(steps.gain, self._real), xp.asarray(steps.shrink, np.float64)
         errors, value = xp.empty_like(y), xp.empty((replicas, units), self._real)
         null = np.intp(0)
         self._kernel(

@@ -9,6 +9,7 @@ Everything is dimensionless.
 from __future__ import annotations
 
 import math
+import re
 import time as clock
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from solvers.sgd_result import Outcome, assemble
 from solvers.sgd_run import Run, identity
 from solvers.sgd_schedule import recording_grid
 from workbench.checkpoint import Checkpoint
-from workbench.checks import whole_number
+from workbench.checks import real_number, whole_number
 from workbench.errors import BadInput, NumericalFailure
 from workbench.lock import exclusive
 from workbench.problem import Problem
@@ -55,13 +57,14 @@ class SGDConfig:
     workers
         replicas that are trained at once, in threads.
     block
-        steps that are taken together, 1 <= block <= 1024; matters to rounding and speed, and to which
-        injected noise is drawn.
+        steps that are taken together, 1 <= block <= 1024; matters to rounding and speed.  Which injected noise
+        is drawn depends on it, and on the record times, where blocks end; its law does not.
     backend
         ``c`` (compiled for this machine), ``numpy``, ``cupy`` (on a GPU, all replicas at once), or ``auto``:
         c, or numpy where nothing can be compiled.
     precision
-        ``float32`` or ``float64``, of weights, products and samples; risks are evaluated in float64.
+        ``float32`` or ``float64``, of weights and products; samples are float32 numbers in both, risks are
+        evaluated in float64.
     held_out
         samples, never trained on, for ``held_out_risk``; 0: none.
     keep_weights
@@ -92,7 +95,7 @@ class SGDConfig:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.epsilon) and self.epsilon > 0):
+        if not (math.isfinite(real_number("epsilon", self.epsilon)) and self.epsilon > 0):
             raise BadInput(f"epsilon = {self.epsilon} is not a step: give a finite epsilon > 0, e.g. 1e-5")
         whole_number("units", self.units, 1)
         whole_number("seed", self.seed, 0, 2**63 - 1)
@@ -104,7 +107,12 @@ class SGDConfig:
         for name, known in (("backend", BACKENDS), ("precision", ("float32", "float64"))):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} = {getattr(self, name)!r}: choose from {', '.join(known)}")
-        if not self.checkpoint_interval >= 0:
+        for name in ("keep_weights", "resume"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadInput(f"{name} = {getattr(self, name)!r}: give True or False")
+        if not (self.checkpoint is None or isinstance(self.checkpoint, str)):
+            raise BadInput(f"checkpoint = {self.checkpoint!r}: give the name of a folder, or None")
+        if not real_number("checkpoint_interval", self.checkpoint_interval) >= 0:
             raise BadInput(f"checkpoint_interval = {self.checkpoint_interval}: give seconds >= 0, e.g. 60")
         if self.resume and self.checkpoint is None:
             raise BadInput("resume = True: name the folder of checkpoints, checkpoint=…")
@@ -169,7 +177,8 @@ def solve(
         another run.
     NumericalFailure
         at the first step after which a squared error, a weight or a risk is not finite, with the
-        records made before it as ``partial``.  Other replicas are finished first.
+        records made before it as ``partial``.  Other replicas are finished first; on a GPU, where they
+        advance together, they stop with it.
     """
     if not (math.isfinite(problem.d) and problem.d == int(problem.d)):
         raise BadInput(f"d = {problem.d}: a real network needs a finite d; give an integer d >= 1")
@@ -186,18 +195,26 @@ def solve(
     # on a GPU replicas advance together
     groups = [(number,) for number in config.numbers] if recursion.xp is np else [tuple(config.numbers)]
     comm = world() if comm is None else comm
+    if config.resume:  # what is of no use is told before anything is trained
+        for group in groups:
+            kept_state = _checkpoint(problem, config, group, recursion.name)
+            if kept_state is not None:
+                kept_state.load()
     started = clock.perf_counter()
     folder = None if config.checkpoint is None else Path(config.checkpoint)
     with ExitStack() as stack:
         if folder is not None:
             on_first_rank(partial(_make_folder, folder, config.resume, stack), comm)
-        if comm.size > 1 and len(groups) > 1:
-            outcomes = comm.bcast(list(spread(partial(_outcome, problem, config), groups)))
+        here = partial(_in_threads, problem, config, groups, recursion, progress)
+        if comm.size == 1:
+            outcomes = here()
+        elif len(groups) == 1:  # nothing to spread
+            outcomes = comm.bcast(on_first_rank(here, comm))
         else:
-            outcomes = _in_threads(problem, config, groups, recursion, progress)
+            outcomes = comm.bcast(list(spread(partial(_anywhere, problem, config), groups, comm)))
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     for failure in failures:
-        if isinstance(failure, BadInput):
+        if not isinstance(failure, NumericalFailure):
             raise failure
     taken = sum(outcome.steps * len(group) for outcome, group in zip(outcomes, groups, strict=True))
     wall_time = clock.perf_counter() - started
@@ -208,7 +225,7 @@ def solve(
     }
     result = assemble(problem, config, stops, outcomes, attrs)
     if failures:
-        kept = "" if folder is None else f"; the last finite checkpoint is in {folder}"
+        kept = "" if folder is None else f"; the last finite state is kept in {folder}"
         raise NumericalFailure(f"{failures[0]}{kept}", result)
     return result
 
@@ -230,9 +247,10 @@ def _make_folder(folder: Path, resume: bool, stack: ExitStack) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a run of which the result is safe."""
+    """Remove the checkpoints of a run of which the result is safe, and nothing else."""
     for path in folder.glob(f"{CHECKPOINTS}*"):
-        path.unlink()
+        if re.fullmatch(rf"{CHECKPOINTS}\d+(\.part)?", path.name):
+            path.unlink()
     with suppress(OSError):
         folder.rmdir()
 
@@ -245,10 +263,12 @@ def _in_threads(
     progress: Callable[[float], None] | None,
 ) -> list[Outcome]:
     """All groups, ``config.workers`` at a time."""
-    done = [0.0] * len(groups)
+    done, stop = [0.0] * len(groups), Event()
 
     def run(number: int) -> Outcome:
         def own(fraction: float) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt  # of another thread
             done[number] = fraction
             if progress is not None:
                 progress(sum(done) / len(done))
@@ -258,26 +278,45 @@ def _in_threads(
     if config.workers == 1:
         return [run(number) for number in range(len(groups))]
     with ThreadPoolExecutor(config.workers) as pool:
-        return list(pool.map(run, range(len(groups))))
+        waiting = [pool.submit(run, number) for number in range(len(groups))]
+        try:
+            return [future.result() for future in waiting]
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _checkpoint(
+    problem: Problem, config: SGDConfig, replicas: Sequence[int], backend: str
+) -> Checkpoint | None:
+    """Where the state of some replicas is kept."""
+    if config.checkpoint is None:
+        return None
+    path = Path(config.checkpoint) / f"{CHECKPOINTS}{replicas[0]}"
+    return Checkpoint(path, identity(problem, config, replicas, backend))
 
 
 def _outcome(
     problem: Problem,
     config: SGDConfig,
     replicas: Sequence[int],
-    recursion: Recursion | None = None,
+    recursion: Recursion,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
-    """Train some replicas together; a process of its own chooses the recursion anew."""
-    if recursion is None:
-        recursion = choose(config.backend, problem.module, config.precision)
-    run, checkpoint = Run(problem, config, replicas, recursion), None
-    failure: NumericalFailure | BadInput | None = None
-    if config.checkpoint is not None:
-        path = Path(config.checkpoint) / f"{CHECKPOINTS}{replicas[0]}"
-        checkpoint = Checkpoint(path, identity(problem, config, replicas, recursion.name))
+    """Train some replicas together."""
+    run, failure = Run(problem, config, replicas, recursion), None
     try:
-        run.finish(progress, checkpoint)
-    except (NumericalFailure, BadInput) as error:  # other ranks wait for this one
+        run.finish(progress, _checkpoint(problem, config, replicas, recursion.name))
+    except NumericalFailure as error:
         failure = error
     return Outcome(run.records, run.recorded, run.step, failure)
+
+
+def _anywhere(problem: Problem, config: SGDConfig, replicas: Sequence[int]) -> Outcome:
+    """The same in another process, where an error must not stay or the other ranks would wait for ever."""
+    try:
+        recursion = choose(config.backend, problem.module, config.precision)
+        return _outcome(problem, config, replicas, recursion)
+    except Exception as error:
+        return Outcome({}, 0, 0, error)

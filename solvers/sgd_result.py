@@ -10,7 +10,6 @@ import numpy as np
 
 from solvers.sgd_run import RISKS
 from solvers.sgd_schedule import Stop
-from workbench.errors import BadInput, NumericalFailure
 from workbench.measure import Array, Measure
 from workbench.problem import Problem
 from workbench.trajectory import Trajectory
@@ -26,7 +25,7 @@ class Outcome:
     records: Mapping[str, Array]
     recorded: int
     steps: int
-    failure: NumericalFailure | BadInput | None
+    failure: Exception | None
 
 
 def assemble(

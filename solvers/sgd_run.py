@@ -37,6 +37,7 @@ class Run:
         self._law = problem.module.data_law(problem.parameters)
         self._affine = "a" in problem.module.COORDINATES
         self.step = self.recorded = 0
+        self.diverged = False
         self.units = self._drawn_units()
         count, snapshots = len(replicas), sum(stop.is_snapshot for stop in self.stops)
         self.records = {name: np.zeros((len(self.stops), count)) for name in RISKS}
@@ -64,14 +65,22 @@ class Run:
         if checkpoint is not None and self.config.resume:
             self._resume(checkpoint)
         if self.step == self.total:
+            if progress is not None:
+                progress(1.0)
             return
         replicas, chunk = self.replicas, self.step // CHUNK
         arrays = chunks(
             self._law, self.config.seed, replicas, chunk, -(-self.total // CHUNK), self._affine, self._real
         )
         for x, y in arrays:
-            with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges: found in the result
-                self._chunk(*map(self._recursion.xp.asarray, (x, y)))
+            try:
+                with np.errstate(
+                    over="ignore", invalid="ignore"
+                ):  # of a run that diverges: found in the result
+                    self._chunk(*map(self._recursion.xp.asarray, (x, y)))
+            finally:
+                if self.diverged and checkpoint is not None:
+                    self._save(checkpoint)
             waited = clock.perf_counter() - self._saved >= self.config.checkpoint_interval
             if checkpoint is not None and (waited or self.step == self.total):
                 self._save(checkpoint)
@@ -80,21 +89,27 @@ class Run:
 
     def _chunk(self, x: Any, y: Any) -> None:
         """The steps of one chunk; on a failure, once more, to find the step."""
-        finite, units = self.step, self.units.copy()
-        last = min(finite - finite % CHUNK + CHUNK, self.total)
+        finite = self._state()
+        last = min(self.step - self.step % CHUNK + CHUNK, self.total)
         steps = self._steps_of_chunk()
         while self.step < last:
             end = min(last, self.stops[self.recorded].step)
             self._squares += self._advance(x, y, steps, end)
             self._since += end - self.step
             if not self._finite(self._squares):
-                self.step, self.units = finite, units
+                self.step, self.units, self._squares, self._since = finite
+                self.units = finite[1].copy()
                 step = self._failing_step(x, y, steps, end)
+                self.units, self.diverged = finite[1], True
                 raise self._failure(step, "the weights or the squared error")
             self.step = end
             if end == self.stops[self.recorded].step:
                 self._record(self.stops[self.recorded])
-            finite, units = end, self.units.copy()
+            finite = self._state()
+
+    def _state(self) -> tuple[int, Units, Any, int]:
+        """What a run goes on from, kept aside."""
+        return self.step, self.units.copy(), self._squares.copy(), self._since
 
     def _steps_of_chunk(self) -> Steps:
         first = self.step - self.step % CHUNK
@@ -102,26 +117,17 @@ class Run:
         return Steps.of(s, self.problem.lam, self.problem.beta)
 
     def _blocks(self, end: int) -> list[int]:
-        """The ends of the blocks that lead from here to ``end``, in the same chunk.
-
-        A block ends where it would in the whole chunk, so that a resumed run takes the same ones.
-        """
-        size = self.config.block
-        chunk = self.step - self.step % CHUNK
-        return [*(k for k in range(chunk + size, end, size) if k > self.step), end]
+        """The ends of the blocks that lead from here, where a chunk or a stop was, to ``end`` in the same chunk."""
+        return [*range(self.step + self.config.block, end, self.config.block), end]
 
     def _advance(self, x: Any, y: Any, steps: Steps, end: int) -> Any:
         """From here to ``end``, no further than the next stop; the sums of squared errors (R,)."""
         ends = self._blocks(end)
         if isinstance(self._recursion, CompiledRecursion) and not steps.noisy:
             part = slice(self.step % CHUNK, self.step % CHUNK + end - self.step)
-            errors = self._recursion.train(
-                self.units.W,
-                self.units.a,
-                x[:, part],
-                y[:, part],
-                steps.part(part),
-                [k - self.step for k in ends],
+            units, blocks = self.units, [k - self.step for k in ends]
+            errors, units.scale = self._recursion.train(
+                units.W, units.a, units.scale, x[:, part], y[:, part], steps.part(part), blocks
             )
             return (errors**2).sum(axis=1, dtype=float)
         firsts = [self.step, *ends[:-1]]
@@ -130,23 +136,25 @@ class Run:
             for first, last in zip(firsts, ends, strict=True)
         )
 
-    def _block(self, x: Any, y: Any, steps: Steps, first: int, last: int, of: int | None = None) -> Any:
-        """Steps first ... last - 1, or only the first ``of`` of them, on their chunk; the squared errors."""
-        of = last - first if of is None else of
-        part = slice(first % CHUNK, first % CHUNK + of)
-        noise = self._noise(first, last - first, of) if steps.noisy else None
-        return advance(self.units, x[:, part], y[:, part], steps.part(part), noise, self._recursion)
+    def _block(self, x: Any, y: Any, steps: Steps, first: int, last: int) -> Any:
+        """Steps first ... last - 1 of their chunk; the squared errors (R, last - first)."""
+        part = slice(first % CHUNK, first % CHUNK + last - first)
+        noise = self._noise(first, last - first) if steps.noisy else None
+        try:
+            return advance(self.units, x[:, part], y[:, part], steps.part(part), noise, self._recursion)
+        except np.linalg.LinAlgError as error:
+            raise self._failure(last, "the covariance of the noise along the samples") from error
 
-    def _noise(self, first: int, size: int, of: int) -> Noise:
+    def _noise(self, first: int, size: int) -> Noise:
         """The normals of the block that begins with step ``first``."""
         units, real, asarray = self.config.units, self._real, self._recursion.xp.asarray
         ends, bridges, outputs = [], [], []
         for replica in self.replicas:
             rng = generator(self.config.seed, replica, Stream.NOISE, first)
             ends.append(rng.standard_normal(self.units.W.shape[1:], dtype=real.type))
-            bridges.append(rng.standard_normal((size, units), dtype=real.type)[:of])
+            bridges.append(rng.standard_normal((size, units), dtype=real.type))
             if self._affine:
-                outputs.append(rng.standard_normal((size, units), dtype=real.type)[:of])
+                outputs.append(rng.standard_normal((size, units), dtype=real.type))
         return Noise(
             asarray(np.stack(ends)),
             asarray(np.stack(bridges)),
@@ -158,14 +166,22 @@ class Run:
         return all(bool(self._recursion.xp.isfinite(array).all()) for array in arrays)
 
     def _failing_step(self, x: Any, y: Any, steps: Steps, end: int) -> int:
-        """From the last finite state: the number of steps up to and including the first not finite."""
+        """From the last finite state: the number of steps up to and including the first not finite.
+
+        With noise, whose path would be another in a shorter block, that of the first squared error, or else
+        the end of the block.
+        """
         first = self.step
         for last in self._blocks(end):
             start = self.units.copy()
-            if not self._finite(self._block(x, y, steps, first, last)):
+            squares = self._block(x, y, steps, first, last)
+            if not self._finite(squares):
+                bad = ~np.isfinite(_on_host(squares)).all(axis=0)
+                if steps.noisy:
+                    return first + 1 + int(bad.argmax()) if bad.any() else last
                 for count in range(1, last - first + 1):
                     self.units = start.copy()
-                    if not self._finite(self._block(x, y, steps, first, last, count)):
+                    if not self._finite(self._block(x, y, steps, first, first + count)):
                         return first + count
             first = last
         return end  # all squared errors are finite, their sum is not
@@ -199,7 +215,7 @@ class Run:
 
     def network(self, r: int) -> Network:
         """One replica, in float64."""
-        W, d = _on_host(self.units.W[r]).astype(float), int(self.problem.d)
+        W, d = self.units.scale * _on_host(self.units.W[r]).astype(float), int(self.problem.d)
         if not self._affine:
             return Network(W, None, None)
         return Network(W[:, :d], _on_host(self.units.a[r]).astype(float), W[:, d])
@@ -217,7 +233,9 @@ class Run:
     def _failure(self, step: int, what: str) -> NumericalFailure:
         epsilon = self.config.epsilon
         numbers = self.replicas
-        which = f" of replicas {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f" of replica {numbers[0]}"
+        which = (
+            f" of replicas {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f" of replica {numbers[0]}"
+        )
         which = "" if tuple(numbers) == (0,) else which
         return NumericalFailure(
             f"SGD{which} diverged at step {step} of {self.total} (t = {step * epsilon:.6g}): {what} became "
@@ -238,7 +256,7 @@ class Run:
         asarray = self._recursion.xp.asarray
         return Units(
             asarray(np.stack(weights), self._real),
-            asarray(np.stack(outputs), self._real) if outputs else None,
+            asarray(np.stack(outputs)) if outputs else None,
         )
 
     # ---- checkpoints
@@ -247,7 +265,10 @@ class Run:
         arrays = {"W": _on_host(self.units.W), "squares": _on_host(self._squares), **self.records}
         if self.units.a is not None:
             arrays["a"] = _on_host(self.units.a)
-        checkpoint.save(arrays, {"step": self.step, "recorded": self.recorded, "since": self._since})
+        checkpoint.save(
+            arrays,
+            {"step": self.step, "recorded": self.recorded, "since": self._since, "scale": self.units.scale},
+        )
         self._saved = clock.perf_counter()
 
     def _resume(self, checkpoint: Checkpoint) -> None:
@@ -256,7 +277,9 @@ class Run:
             return
         arrays, state = found
         asarray = self._recursion.xp.asarray
-        self.units = Units(asarray(arrays["W"]), asarray(arrays["a"]) if "a" in arrays else None)
+        self.units = Units(
+            asarray(arrays["W"]), asarray(arrays["a"]) if "a" in arrays else None, state["scale"]
+        )
         self._squares = asarray(arrays["squares"])
         self.records = {name: arrays[name] for name in self.records}
         self.step, self.recorded, self._since = (state[name] for name in ("step", "recorded", "since"))

@@ -11,6 +11,8 @@ from workbench.errors import BadInput
 from workbench.measure import Array
 from workbench.problem import Problem
 
+LEAST_SCALE = 0.5  # of weights under ridge, below which it is multiplied into them
+
 
 @dataclass(frozen=True)
 class Steps:

@@ -29,8 +29,8 @@ static _Thread_local struct { int x; } threadIdx;
 LAUNCH = """
 extern int omp_get_thread_num(void);
 
-void launch(int replicas, int steps, int units, number *Z, number *G, number *y, number *gain, number *shrink,
-            number *a, number *noise, number *errors, number *value) {
+void launch(int replicas, int steps, int units, number *Z, number *G, number *y, number *gain, double *shrink,
+            double *a, number *noise, number *errors, number *value) {
     for (int r = 0; r < replicas; r++) {
         blockIdx.x = r;
 #pragma omp parallel num_threads(THREADS)

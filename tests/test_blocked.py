@@ -44,7 +44,9 @@ def in_blocks(units: Units, x: Any, y: Any, s: Array, lam: float, size: int, rec
     squares = []
     if isinstance(recursion, CompiledRecursion):  # all of them in one call
         ends = [*range(size, len(s), size), len(s)]
-        return np.asarray(recursion.train(units.W, units.a, x, y, Steps.of(s, lam, math.inf), ends) ** 2)
+        steps = Steps.of(s, lam, math.inf)
+        errors, units.scale = recursion.train(units.W, units.a, units.scale, x, y, steps, ends)
+        return np.asarray(errors**2)
     for first in range(0, len(s), size):
         part = slice(first, first + size)
         steps = Steps.of(s[part], lam, math.inf)
@@ -68,7 +70,8 @@ def test_ten_thousand_steps_are_those_of_the_loop(affine: bool, lam: float, back
     ]
     squares = in_blocks(units, x, y, s, lam, 64, choose(backend, MODULE, np.float64))
     # what is asked; 1e-14 a step in the worst case, and the dynamics contract
-    np.testing.assert_allclose(units.W, expected.W, rtol=0, atol=1e-10 * np.abs(expected.W).max())
+    W = units.scale * units.W
+    np.testing.assert_allclose(W, expected.W, rtol=0, atol=1e-10 * np.abs(expected.W).max())
     if affine:
         np.testing.assert_allclose(units.a, expected.a, rtol=1e-10)
     np.testing.assert_allclose(squares, np.square(errors), rtol=0, atol=1e-10)
@@ -85,7 +88,9 @@ def test_the_size_of_a_block_does_not_matter(affine: bool) -> None:
             own = units.copy()
             squares = in_blocks(own, x, y, s, 0.3, size, choose(backend, MODULE, np.float64))
             results.append(
-                np.concatenate([own.W.ravel(), squares.ravel(), () if own.a is None else own.a[0]])
+                np.concatenate(
+                    [own.scale * own.W.ravel(), squares.ravel(), () if own.a is None else own.a[0]]
+                )
             )
     # rounding of 500 steps
     assert np.ptp(results, axis=0).max() <= 1e-12
@@ -102,8 +107,33 @@ def test_any_ridge_is_taken_at_its_word(shrink: float) -> None:
     assert expected.a is not None
     loop(MODULE, expected.W[0], expected.a[0], x[0], y[0], s, lam)
     in_blocks(units, x, y, s, lam, 40, choose("c", MODULE, np.float64))
-    np.testing.assert_allclose(units.W, expected.W, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(units.scale * units.W, expected.W, rtol=0, atol=1e-13)
     np.testing.assert_allclose(units.a, expected.a, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "c"])
+@pytest.mark.parametrize("decay", [1e-9, 3e-8, 1e-5])
+def test_a_ridge_below_the_rounding_of_float32_still_acts(decay: float, backend: str) -> None:
+    """Units that see nothing shrink by (1 - decay)^steps; float32 knows no 1 - 1e-9."""
+    count, s = 20_000, 1e-5
+    units = Units(np.full((1, 3, 4), 0.7, np.float32), np.full((1, 3), 0.9))
+    x, y = np.zeros((1, count, 4), np.float32), np.zeros((1, count), np.float32)
+    assert float(MODULE.sigma_prime(np.float64(0.0))) == 0
+    beta = math.inf
+    recursion = choose(backend, MODULE, np.float32)
+    a_kept = units.a * MODULE.sigma(np.float64(0.0))  # its mean is the output: give it as the label
+    y[:] = a_kept.mean()
+    steps = Steps.of(np.full(64, s), decay / (2 * s), beta)
+    for _ in range(0, count - 63, 64):
+        advance(units, x[:, :64], y[:, :64], steps, None, recursion)
+        y[:] = (units.a * MODULE.sigma(np.float64(0.0))).mean()  # no error, no step
+    taken = (count // 64) * 64
+    expected = 0.7 * (1 - decay) ** taken
+    # one rounding of float32 whenever the scale goes into the weights
+    assert float(units.scale * units.W[0, 0, 0]) == pytest.approx(expected, rel=2e-7)
+    if decay < 1e-6:  # else the outputs move within a block, and the units learn from that
+        assert units.a[0, 0] == pytest.approx(0.9 * (1 - decay) ** taken, rel=2e-5)
+        assert abs(units.a[0, 0] / 0.9 - 1) > 0.9 * decay * taken
 
 
 def test_float32_rounds_less_in_blocks_than_step_by_step() -> None:
@@ -143,7 +173,7 @@ def noisy(
     normals = Noise(rng.standard_normal(units.W.shape), rng.standard_normal((replicas, len(s), count)), None)
     recursion, own = Still(MODULE), units.copy()
     advance(own, x, np.ones(x.shape[:2]), Steps.of(s, lam, beta), normals, recursion)
-    return recursion.seen, own.W
+    return recursion.seen, own.scale * own.W
 
 
 def plain_noise(
@@ -245,6 +275,6 @@ def test_noise_drives_the_steps_as_in_the_loop(backend: str, affine: bool) -> No
             normals,
             choose(backend, MODULE, np.float64),
         )
-    np.testing.assert_allclose(units.W, expected.W, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(units.scale * units.W, expected.W, rtol=0, atol=1e-12)
     if a is not None:
         np.testing.assert_allclose(units.a[0], a, rtol=1e-11)

@@ -36,7 +36,7 @@ class Emulated:
     def run(self, Z: Any, G: Any, y: Any, steps: Steps, a: Any, noise: Any) -> Any:
         """As ``CudaRecursion.run``."""
         errors, value = np.empty_like(y), np.empty_like(Z[:, 0])
-        gain, shrink = (array.astype(self._real) for array in (steps.gain, steps.shrink))
+        gain, shrink = steps.gain.astype(self._real), steps.shrink
         pointers = [
             self._c.ffi.NULL if array is None else self._c.pointer(array)
             for array in (Z, G, y, gain, shrink, a, noise, errors, value)
@@ -96,7 +96,7 @@ def test_every_way_does_what_is_defined(
     ):  # some hundred roundings, amplified by G
         own: Any = made(module) if made is ArrayRecursion else made(module, real)
         args: dict[str, Any] = {
-            name: value.astype(real) if isinstance(value, np.ndarray) else value
+            name: value.astype(float if name == "a" else real) if isinstance(value, np.ndarray) else value
             for name, value in given.items()
         }
         found = own.run(**args)

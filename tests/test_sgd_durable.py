@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -192,17 +193,77 @@ def test_what_was_interrupted_is_not_lost_unasked(tmp_path: Path) -> None:
         solve(PROBLEM, replace(config, checkpoint=str(tmp_path / "kept" / "replica-0" / "deeper")))
 
 
-def test_a_run_that_diverges_keeps_its_last_finite_checkpoint(tmp_path: Path) -> None:
-    """A step too long, with a network that grows: it takes some chunks to overflow."""
-    problem = Problem(RELU, P, (3e4,), initial=GaussianInitialLaw(0.5))
-    config = SGDConfig(
-        epsilon=0.5, units=20, checkpoint=str(tmp_path / "kept"), checkpoint_interval=0.0, held_out=0
-    )
-    with pytest.raises(NumericalFailure, match="the last finite checkpoint is in") as failure:
+@pytest.mark.parametrize("interval", [0.0, 60.0])
+def test_a_run_that_diverges_keeps_its_last_finite_state(interval: float, tmp_path: Path) -> None:
+    """Weights that a ridge beyond all bounds makes 1.2 times as large at every step, in its own time."""
+    problem = Problem(RELU, P, (4.0,), lam=1100.0)
+    config = SGDConfig(epsilon=1e-3, units=20, checkpoint=str(tmp_path / "kept"), held_out=0)
+    config = replace(config, checkpoint_interval=interval, precision="float64", backend="numpy")
+    with pytest.raises(NumericalFailure, match="the last finite state is kept in") as failure:
         solve(problem, config)
     step = int(str(failure.value).split("step ")[1].split(" ")[0])
-    kept = list((tmp_path / "kept").glob("*"))
-    assert (step <= 1024) == (not kept)
+    path = tmp_path / "kept" / "replica-0"
+    kept = sgd_run.Checkpoint(path, sgd_run.identity(problem, config, (0,), "numpy")).load()
+    assert kept is not None
+    arrays, state = kept
+    assert np.isfinite(arrays["W"]).all() and 1024 <= state["step"] < step <= state["step"] + 1024
+    # going on from there fails at the same step
+    with pytest.raises(NumericalFailure, match=f"step {step} of 4000"):
+        solve(problem, replace(config, resume=True))
+
+
+def test_only_checkpoints_are_removed(tmp_path: Path) -> None:
+    for name in ("replica-0", "replica-12", "replica-3.part", "replica-notes.txt"):
+        (tmp_path / name).write_text("")
+    sgd.remove_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["replica-notes.txt"]
+
+
+def test_a_useless_checkpoint_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "replica-1").write_text("no checkpoint")
+    seen: list[float] = []
+    with pytest.raises(BadInput, match="replica-1"):
+        solve(PROBLEM, replace(CONFIG, replicas=3, checkpoint=str(tmp_path), resume=True), seen.append)
+    assert not seen
+
+
+def test_an_interruption_stops_all_workers() -> None:
+    long = replace(PROBLEM, snapshots=(1e4,), records=())
+    threads = set()
+
+    def progress(fraction: float) -> None:
+        threads.add(threading.get_ident())
+        if len(threads) == 2:
+            raise KeyboardInterrupt
+
+    begun = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        solve(long, replace(CONFIG, replicas=4, workers=2), progress)
+    assert time.perf_counter() - begun < 30  # of an hour
+    assert not [t for t in threading.enumerate() if t.ident in threads]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["solve", MODEL, "--method", "sgd", "--set", "resume=true"], "--resume"),
+        (
+            ["sweep", MODEL, "--method", "sgd", "--over", "seed=0,1", "--set", "checkpoint=kept"],
+            "checkpoint = kept",
+        ),
+    ],
+)
+def test_settings_that_would_do_harm_are_refused(
+    words: list[str], named: str, capsys: Any, tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, *words, "--out", tmp_path / "out")
+    assert code == 2 and named in message(err) and not (tmp_path / "out").exists()
+
+
+def test_a_run_may_be_shorter_than_the_usual_first_record(capsys: Any, tmp_path: Path) -> None:
+    words = ["--set", "epsilon=1e-4", "--set", "t_end=0.0005", "--set", "N=5", "--out", tmp_path / "r.nc"]
+    assert run(capsys, "solve", MODEL, "--method", "sgd", *words)[0] == 0
+    assert Trajectory.load(tmp_path / "r.nc").data["record_step"].values.tolist() == [5]
 
 
 def test_two_runs_cannot_write_one_output(capsys: Any, tmp_path: Path) -> None:
@@ -306,7 +367,9 @@ def test_a_replica_that_diverges_fails_the_ensemble_after_the_others() -> None:
     with pytest.raises(NumericalFailure, match=r"SGD( of replica [12])? diverged") as failure:
         solve(problem, config)
     partial = failure.value.partial
-    assert partial is not None and not partial.complete and partial.data["points"].shape[1] in (0, 60)
+    assert partial is not None and not partial.complete
+    # what all of them have recorded; the others went on to their end
+    assert partial.data.attrs["steps"] < 6000 and partial.data["points"].shape[1:] == (60, 1)
 
 
 def test_an_ensemble_is_resumed_replica_by_replica(tmp_path: Path) -> None:
@@ -371,6 +434,25 @@ def test_replicas_on_ranks_are_those_of_one_process(tmp_path: Path) -> None:
     assert same(*outs)
     assert outs[0].data.sizes["replica"] == 4
     assert not list(tmp_path.glob("*.checkpoint"))
+
+
+@pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--set", "checkpoint_interval=0"], 0),  # one replica for two ranks
+        (["--set", "replicas=3", "--set", "tau_minus=1e-25", "--set", "beta=100"], 3),  # fails unexpectedly
+    ],
+    ids=["one replica", "failure"],
+)
+def test_no_rank_is_left_waiting(words: list[str], code: int, tmp_path: Path) -> None:
+    command = [str(MPIEXEC), "-n", "2", str(Path(sys.executable).with_name("workbench")), "solve", MODEL]
+    command += ["--method", "sgd", "--set", "epsilon=1e-3", "--set", "t_end=0.5", "--set", "N=10", *words]
+    command += ["--out", str(tmp_path / "out.nc")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    if code == 0:
+        assert [path.name for path in tmp_path.iterdir()] == ["out.nc"]
 
 
 @pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")

@@ -151,8 +151,9 @@ def solve(
     """Solve MODEL by one method and write the trajectory.
 
     `mpiexec -n P workbench solve MODEL --method fokker-planck …` spreads the cells over P processes, and
-    `--method sgd --set replicas=R` the replicas.  SGD keeps checkpoints in OUT.checkpoint until the result is
-    written: after an interruption the same command with --resume gives the same result.
+    `--method sgd --set replicas=R` the replicas over P - 1, the first handing them out.  SGD keeps
+    checkpoints in OUT.checkpoint until the result is written: after an interruption the same command with
+    --resume gives the same result.
     """
     world = ranks().world()
     run = Run(model, method, split_settings(settings), out, durable=True, resume=resume)

@@ -37,7 +37,7 @@ def exclusive(path: Path) -> Iterator[None]:
         handle = _locked(lock, path)
     except OSError as error:
         raise BadInput(
-            f"--out {path}: cannot lock {lock} ({error.strerror}): choose a folder that you may write to"
+            f"{path}: cannot lock {lock} ({error.strerror}): choose a folder that you may write to"
         ) from error
     try:
         yield
@@ -61,11 +61,11 @@ def _locked(lock: Path, path: Path) -> int:
                 continue
             text = os.pread(handle, 500, 0).decode(errors="replace")
             if text and not text.startswith(HOLDER):
-                raise BadInput(f"--out {path}: {lock} is no lock of a run: move it, or choose another --out")
+                raise BadInput(f"{path}: {lock} is no lock of a run: move it, or choose another output")
             if not free:
                 raise BadInput(
-                    f"--out {path} is being written by {text.strip() or 'another process'}: "
-                    "wait until it is done, or choose another --out"
+                    f"{path} is being written by {text.strip() or 'another process'}: "
+                    "wait until it is done, or choose another output"
                 )
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{HOLDER}{os.getpid()} on {platform.node()}\n".encode(), 0)

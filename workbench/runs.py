@@ -61,6 +61,14 @@ class Run:
         one_of("method", self.method, METHODS)
         home, config = METHODS[self.method]
         settings = dict(self.settings)
+        if self.method in RESUMABLE and "resume" in settings:
+            raise BadInput(
+                f"resume = {settings['resume']}: it is no setting, add --resume to workbench solve"
+            )
+        if self.method in RESUMABLE and "checkpoint" in settings and not self.durable:
+            raise BadInput(
+                f"checkpoint = {settings['checkpoint']}: runs of a sweep would share it, and keep none; leave it out"
+            )
         if self.durable and self.method in RESUMABLE:
             settings = {"checkpoint": f"{self.out}.checkpoint", **settings, "resume": str(self.resume)}
         elif self.resume:

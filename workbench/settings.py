@@ -168,7 +168,7 @@ def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) 
         parameters,
         snapshots,
         records=log_spaced_times(min(1e-3, snapshots[0]), snapshots[-1])[:-1]
-        if _increasing(snapshots)
+        if _increasing(snapshots) and snapshots[-1] > min(1e-3, snapshots[0])
         else (),
         initial=GaussianInitialLaw(
             **{field.name: value(field.name, field.default) for field in fields(GaussianInitialLaw)}
