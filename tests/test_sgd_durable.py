@@ -31,6 +31,7 @@ from tests.test_sgd import RELU
 from workbench import ReLU, build, isotropic_gaussians
 from workbench.errors import BadInput, NumericalFailure
 from workbench.initial import GaussianInitialLaw
+from workbench.lock import exclusive
 from workbench.problem import Problem
 from workbench.trajectory import Trajectory
 
@@ -267,14 +268,19 @@ def test_a_run_may_be_shorter_than_the_usual_first_record(capsys: Any, tmp_path:
 
 
 def test_two_runs_cannot_write_one_output(capsys: Any, tmp_path: Path) -> None:
-    from workbench.lock import exclusive
-
     out = tmp_path / "run.nc"
     words = ["solve", MODEL, "--method", "sgd", "--set", "epsilon=1e-3", "--set", "t_end=0.01", "--out", out]
     with exclusive(out):
         code, _, err = run(capsys, *words)
     assert code == 2 and str(out) in message(err) and not out.exists()
     assert run(capsys, *words)[0] == 0
+
+
+def test_two_runs_cannot_share_checkpoints(tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoint=str(tmp_path / "kept"))
+    with exclusive(tmp_path / "kept"), pytest.raises(BadInput, match="kept is being written by"):
+        solve(PROBLEM, config)
+    solve(PROBLEM, replace(config, resume=True))
 
 
 def test_the_command_resumes_and_cleans_up(
