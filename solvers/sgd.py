@@ -12,7 +12,7 @@ import math
 import re
 import time as clock
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -280,6 +280,10 @@ def _in_threads(
     with ThreadPoolExecutor(config.workers) as pool:
         waiting = [pool.submit(run, number) for number in range(len(groups))]
         try:
+            wait(waiting, return_when=FIRST_EXCEPTION)
+            for future in waiting:
+                if future.done():
+                    future.result()  # raises what stopped it
             return [future.result() for future in waiting]
         except BaseException:
             stop.set()
