@@ -37,6 +37,7 @@ from workbench.trajectory import Trajectory
 
 ROOT = Path(__file__).parents[1]
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
+needs_ranks = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
 MODEL = "isotropic_truncated_relu"
 P = {"d": 10, "tau_plus": 1.8, "tau_minus": 0.2}
 # 20,000 steps, a fifth of a second; noise, so that a wrong stream shows
@@ -409,33 +410,25 @@ def test_a_problem_goes_to_other_processes() -> None:
         pickle.dumps(Problem(RELU, P, (1.0,)))
 
 
-@pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+def on_ranks(count: int, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """``workbench`` on so many ranks; a minute has to do."""
+    command = [MPIEXEC, "-n", str(count), Path(sys.executable).with_name("workbench"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def settings(**values: Any) -> list[str]:
+    """The words of a short run."""
+    values = {"epsilon": 1e-3, "t_end": 1.0, "N": 30} | values
+    given = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    return ["solve", MODEL, "--method", "sgd", *given]
+
+
+@needs_ranks
 def test_replicas_on_ranks_are_those_of_one_process(tmp_path: Path) -> None:
-    words = [
-        "solve",
-        MODEL,
-        "--method",
-        "sgd",
-        "--set",
-        "epsilon=1e-3",
-        "--set",
-        "t_end=1.0",
-        "--set",
-        "N=30",
-    ]
-    words += ["--set", "replicas=4", "--json", "--out"]
     outs = []
     for count in (1, 3):
         out = tmp_path / f"{count}.nc"
-        command = [
-            str(MPIEXEC),
-            "-n",
-            str(count),
-            str(Path(sys.executable).with_name("workbench")),
-            *words,
-            str(out),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = on_ranks(count, *settings(replicas=4), "--json", "--out", out)
         assert done.returncode == 0, done.stderr
         assert len(json.loads(done.stdout.splitlines()[-1])["risk"]) == 3
         outs.append(Trajectory.load(out))
@@ -444,20 +437,20 @@ def test_replicas_on_ranks_are_those_of_one_process(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
-@pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+@needs_ranks
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("changes", "code"),
     [
-        (["--set", "checkpoint_interval=0"], 0),  # one replica for two ranks
-        (["--set", "replicas=3", "--set", "tau_minus=1e-25", "--set", "beta=100"], 3),  # fails unexpectedly
+        ({"checkpoint_interval": 0}, 0),  # one replica for two ranks
+        (
+            {"replicas": 3, "tau_minus": 1e-25, "beta": 100},
+            3,
+        ),  # the samples of a class are all one in float32
     ],
     ids=["one replica", "failure"],
 )
-def test_no_rank_is_left_waiting(words: list[str], code: int, tmp_path: Path) -> None:
-    command = [str(MPIEXEC), "-n", "2", str(Path(sys.executable).with_name("workbench")), "solve", MODEL]
-    command += ["--method", "sgd", "--set", "epsilon=1e-3", "--set", "t_end=0.5", "--set", "N=10", *words]
-    command += ["--out", str(tmp_path / "out.nc")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+def test_no_rank_is_left_waiting(changes: dict[str, Any], code: int, tmp_path: Path) -> None:
+    done = on_ranks(2, *settings(**changes), "--out", tmp_path / "out.nc")
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
     if code == 0:
         assert [path.name for path in tmp_path.iterdir()] == ["out.nc"]
@@ -477,34 +470,21 @@ except BadInput as error:
 """
 
 
-@pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+@needs_ranks
 def test_an_error_on_one_rank_is_raised_on_all() -> None:
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-c", REFUSED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
     assert done.returncode == 0 and done.stdout.count("refused initial = ") == 2, done
 
 
-@pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+@needs_ranks
 def test_bad_checkpoints_are_told_on_all_ranks(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "replica-1").write_text("no checkpoint")
-    words = [
-        "solve",
-        MODEL,
-        "--method",
-        "sgd",
-        "--set",
-        "epsilon=1e-3",
-        "--set",
-        "t_end=1.0",
-        "--set",
-        "N=30",
-    ]
-    words += ["--set", "replicas=4", "--set", f"checkpoint={kept}", "--out", str(tmp_path / "out.nc")]
+    words = [*settings(replicas=4, checkpoint=kept), "--out", tmp_path / "out.nc"]
     for resume, named in ((["--resume"], "replica-1"), ([], "interrupted run")):
-        command = [str(MPIEXEC), "-n", "3", str(Path(sys.executable).with_name("workbench")), *words, *resume]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = on_ranks(3, *words, *resume)
         assert done.returncode == 2 and done.stderr.count(named) == 1, done.stderr
     assert (kept / "replica-1").read_text() == "no checkpoint"
 
