@@ -482,7 +482,7 @@ def test_bad_checkpoints_are_told_on_all_ranks(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "replica-1").write_text("no checkpoint")
-    words = [*settings(replicas=4, checkpoint=kept), "--out", tmp_path / "out.nc"]
+    words = [*settings(replicas=4, checkpoint=kept), "--out", str(tmp_path / "out.nc")]
     for resume, named in ((["--resume"], "replica-1"), ([], "interrupted run")):
         done = on_ranks(3, *words, *resume)
         assert done.returncode == 2 and done.stderr.count(named) == 1, done.stderr
