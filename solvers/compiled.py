@@ -24,8 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC")
-
-
 C_TYPES = {
     np.dtype(np.float64): "double[]",
     np.dtype(np.float32): "float[]",

@@ -97,7 +97,6 @@ class FiniteVolumes:
         number = _cell_numbers(cells, self.space.tabulate_dof_coordinates())
         self.owned = number[: self._local]
         self._order = np.concatenate(self.comm.allgather(self.owned))
-        self._volumes = cells.volumes[number]
         self._psi, self._rho, *self._slopes = (fx.la.vector(index_map) for _ in range(2 + len(cells.shape)))
         # the matrix couples a cell with those beside it, like any form of the jumps
         u, v = fx.ufl.TrialFunction(self.space), fx.ufl.TestFunction(self.space)

@@ -102,5 +102,6 @@ def with_activation(body: str, functions: str, real: Any) -> str:
     """
     marked = "/* number, sigma and sigma_prime are put here */"
     assert body.count(marked) == 1
-    plain = np.dtype(real) == np.float32 and functions.count("REAL(") == 2  # of its own definition
-    return body.replace(marked, ("#define REAL_FLOAT\n" if plain else "") + functions + number(real))
+    elementary = "REAL(" not in functions.removeprefix(c_expressions.PREAMBLE)
+    single = "#define REAL_FLOAT\n" if np.dtype(real) == np.float32 and elementary else ""
+    return body.replace(marked, single + functions + number(real))

@@ -280,10 +280,9 @@ def _in_threads(
     with ThreadPoolExecutor(config.workers) as pool:
         waiting = [pool.submit(run, number) for number in range(len(groups))]
         try:
-            wait(waiting, return_when=FIRST_EXCEPTION)
-            for future in waiting:
-                if future.done():
-                    future.result()  # raises what stopped it
+            ended, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+            for future in ended:
+                future.result()  # raises what stopped it
             return [future.result() for future in waiting]
         except BaseException:
             stop.set()

@@ -37,7 +37,6 @@ class Run:
         self._law = problem.module.data_law(problem.parameters)
         self._affine = "a" in problem.module.COORDINATES
         self.step = self.recorded = 0
-        self.diverged = False
         self.units = self._drawn_units()
         count, snapshots = len(replicas), sum(stop.is_snapshot for stop in self.stops)
         self.records = {name: np.zeros((len(self.stops), count)) for name in RISKS}
@@ -74,13 +73,13 @@ class Run:
         )
         for x, y in arrays:
             try:
-                with np.errstate(
-                    over="ignore", invalid="ignore"
-                ):  # of a run that diverges: found in the result
+                # a run that diverges overflows; it is found in the result
+                with np.errstate(over="ignore", invalid="ignore"):
                     self._chunk(*map(self._recursion.xp.asarray, (x, y)))
-            finally:
-                if self.diverged and checkpoint is not None:
+            except NumericalFailure:
+                if checkpoint is not None:
                     self._save(checkpoint)
+                raise
             waited = clock.perf_counter() - self._saved >= self.config.checkpoint_interval
             if checkpoint is not None and (waited or self.step == self.total):
                 self._save(checkpoint)
@@ -88,28 +87,34 @@ class Run:
                 progress(self.step / self.total)
 
     def _chunk(self, x: Any, y: Any) -> None:
-        """The steps of one chunk; on a failure, once more, to find the step."""
-        finite = self._state()
+        """The steps of one chunk; a failure leaves the state at the last stop, or at the start of the chunk."""
+        kept = self._state()
         last = min(self.step - self.step % CHUNK + CHUNK, self.total)
         steps = self._steps_of_chunk()
-        while self.step < last:
-            end = min(last, self.stops[self.recorded].step)
-            self._squares += self._advance(x, y, steps, end)
-            self._since += end - self.step
-            if not self._finite(self._squares):
-                self.step, self.units, self._squares, self._since = finite
-                self.units = finite[1].copy()
-                step = self._failing_step(x, y, steps, end)
-                self.units, self.diverged = finite[1], True
-                raise self._failure(step, "the weights or the squared error")
-            self.step = end
-            if end == self.stops[self.recorded].step:
-                self._record(self.stops[self.recorded])
-            finite = self._state()
+        try:
+            while self.step < last:
+                end = min(last, self.stops[self.recorded].step)
+                self._squares += self._advance(x, y, steps, end)
+                self._since += end - self.step
+                if not self._finite(self._squares):
+                    self._restore(kept)  # once more, to find the step
+                    step = self._failing_step(x, y, steps, end)
+                    raise self._failure(step, "the weights or the squared error")
+                self.step = end
+                if end == self.stops[self.recorded].step:
+                    self._record(self.stops[self.recorded])
+                kept = self._state()
+        except NumericalFailure:
+            self._restore(kept)
+            raise
 
     def _state(self) -> tuple[int, Units, Any, int]:
         """What a run goes on from, kept aside."""
         return self.step, self.units.copy(), self._squares.copy(), self._since
+
+    def _restore(self, kept: tuple[int, Units, Any, int]) -> None:
+        self.step, units, squares, self._since = kept
+        self.units, self._squares = units.copy(), squares.copy()
 
     def _steps_of_chunk(self) -> Steps:
         first = self.step - self.step % CHUNK

@@ -16,7 +16,7 @@ LEAST_SCALE = 0.5  # of weights under ridge, below which it is multiplied into t
 
 @dataclass(frozen=True)
 class Steps:
-    """What steps do, whatever the samples: shrink, gain, spread (B,), see the head of the file.
+    """shrink = 1 - 2 lam s, gain = 2 s and spread = sqrt(4 s/beta) of some steps, (B,), see ``solvers.blocked``.
 
     ``ridge``, ``noisy``: whether anything shrinks, and whether there is noise.
     """

@@ -214,6 +214,16 @@ def test_a_run_that_diverges_keeps_its_last_finite_state(interval: float, tmp_pa
         solve(problem, replace(config, resume=True))
 
 
+def test_a_risk_that_overflows_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
+    """Weights of 5e153: their squared error is finite, the sum over pairs of units is not."""
+    problem = Problem(RELU, P, (1e-3, 2e-3), initial=GaussianInitialLaw(5e153))
+    config = SGDConfig(epsilon=1e-3, units=6, precision="float64", checkpoint=str(tmp_path / "kept"))
+    for resume in (False, True):
+        with pytest.raises(NumericalFailure, match=r"step 1 of 2 .*the risk became .*is kept in"):
+            solve(problem, replace(config, resume=resume))
+        assert (tmp_path / "kept" / "replica-0").exists()
+
+
 def test_only_checkpoints_are_removed(tmp_path: Path) -> None:
     for name in ("replica-0", "replica-12", "replica-3.part", "replica-notes.txt"):
         (tmp_path / name).write_text("")
@@ -466,7 +476,7 @@ problem = Problem(module, {"d": 5, "tau_plus": 1.2, "tau_minus": 0.8}, (0.1,), i
 try:
     solve(problem, SGDConfig(epsilon=1e-3, units=5, replicas=3))
 except BadInput as error:
-    print("refused", error)
+    print(f"refused {error}\\n", end="")  # one write: the ranks share the stream
 """
 
 
