@@ -1,3 +1,7 @@
+# %% [markdown]
+# The distribution figure, drawn from stored data alone: without solving anything.
+
+# %%
 """The distribution figure: the histogram of |w_i| under the density of DD, and the risk against the step."""
 
 from __future__ import annotations
@@ -10,14 +14,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper import style
+from paper import ensemble, style
 from workbench.trajectory import Trajectory
 
 COLLAPSED = 0.3  # units below this radius are on no side of the threshold of the activation
 
 
-def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Path) -> None:
-    """Draw from stored data alone, into ``folder``/figure.svg and .png."""
+def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Draw from stored data alone, into ``folder``; the names of the files."""
     with matplotlib.rc_context(style.RC):
         figure = Figure(figsize=(11, 6.2))
         count = len(metrics["snapshots"])
@@ -38,7 +42,7 @@ def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], fol
             f"$\\tau_-$ = {metrics['tau_minus']:.4g}), $\\varepsilon$ = {values['epsilon']:g}",
             fontsize=10.5,
         )
-        style.save(figure, folder)
+        return style.save(figure, folder)
 
 
 def _histogram(axes: Any, trajectories: Mapping[str, Trajectory], snapshot: int) -> None:
@@ -79,6 +83,9 @@ def _risk(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Mapping[st
         data = trajectories[name].data
         return data["record_time"].values / epsilon, data[variable].values
 
+    t, limit = curve("particles")
+    band = ensemble.band(limit, ensemble.gathered("ensemble", trajectories))
+    axes.fill_between(t, band.lower, band.upper, label="DD, band of N units", **style.BAND)
     axes.plot(*curve("sgd", "network_risk"), label="SGD, population risk of the network", **style.NETWORK)
     axes.plot(*curve("sgd"), label="SGD, orbit-averaged risk", **style.ORBIT)
     axes.plot(*curve("fokker_planck"), label="DD (Fokker-Planck)", **style.DENSITY)
@@ -89,3 +96,21 @@ def _risk(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Mapping[st
     axes.set(xscale="log", xlim=(0.8 * steps[0], 1.25 * steps[-1]), xlabel="SGD step", ylabel="risk $R$")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper right", ncols=2)
+
+
+def alt(metrics: Mapping[str, Any]) -> str:
+    """The finding, for those who do not see the picture."""
+    last, band = metrics["snapshots"][-1], metrics["band"]
+    return (
+        f"Histograms of the norms of the units of SGD lie under the density of distributional dynamics at "
+        f"{len(metrics['snapshots'])} times: at the last, W1 between them is {last['wasserstein1']['sgd_particles']:.2g}. "
+        f"The risk of SGD follows that of DD down to {last['risk']['particles']:.3g} and lies in its band for N units "
+        f"at {band['inside']:.0%} of the records."
+    )
+
+
+# %%
+if __name__ == "__main__":
+    from paper.notebook import make_and_show
+
+    make_and_show("distribution")

@@ -1,19 +1,33 @@
+# %% [markdown]
+# Distribution: the law of |w| against distributional dynamics
+#
+# Model.  y = +1 or -1 with probability 1/2 each, and x given y is N(0, tau_y^2 I_d).  A two-layer network
+# yhat(x) = (1/N) sum_i sigma(<w_i, x>) of N = 800 truncated ReLUs is trained by one-pass SGD on the square
+# loss, without ridge or noise; w_i ~ N(0, kappa^2/d I_d) at the start [MMN18].
+#
+# Question.  Is the histogram of the norms |w_i| the density that distributional dynamics predicts for r, and
+# is the risk of the network the risk of that density?
+#
+# Runs.  One network; an ensemble of networks, alike but for their seeds, for the band in which the risk of N
+# units should lie; DD along its characteristics; and DD as a density, on the cells of a Fokker-Planck solver.
+
+# %%
 """The data of the distribution figure: SGD, particles and Fokker-Planck on one Problem."""
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from paper.presets import DISTRIBUTION, Parameter, tau
-from solvers import fokker_planck, particles, sgd
-from workbench import __version__
+from paper import ensemble
+from paper.jobs import Job
+from paper.setting import Check, Setting
+from solvers.fokker_planck import FokkerPlanckConfig
+from solvers.particles import ParticlesConfig
+from solvers.sgd import SGDConfig
 from workbench.measure import wasserstein1
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
 from workbench.trajectory import Trajectory
@@ -21,116 +35,118 @@ from workbench.trajectory import Trajectory
 SOLVERS = ("sgd", "particles", "fokker_planck")
 
 
-@dataclass(frozen=True)
-class Simulation:
-    """One Trajectory a solver, and the numbers said about them."""
-
-    trajectories: Mapping[str, Trajectory]
-    metrics: Mapping[str, Any]
+# %% [markdown]
+# One Problem goes to every solver.
 
 
-def simulate(
-    scale: str,
-    convention: str,
-    seed: int,
-    progress: Callable[[float], None],
-    finished: dict[str, Trajectory] | None = None,
-    preset: Mapping[str, Parameter] = DISTRIBUTION,
-) -> Simulation:
-    """Run the three solvers, each into ``finished`` as it is done; ``progress`` receives the fraction done."""
-    value = {name: parameter.at(scale) for name, parameter in preset.items()}
-    problem = distribution_problem(value, convention)
-    shares = {"particles": (0.0, 0.02), "fokker_planck": (0.02, 0.15), "sgd": (0.15, 1.0)}
-
-    def part(name: str) -> Callable[[float], None]:
-        start, end = shares[name]
-        return lambda fraction: progress(start + (end - start) * fraction)
-
-    trajectories = {} if finished is None else finished
-    trajectories["particles"] = particles.solve(
-        problem, particles.ParticlesConfig(atoms=value["atoms"]), part("particles")
-    )
-    trajectories["fokker_planck"] = fokker_planck.solve(
-        problem, fokker_planck.FokkerPlanckConfig(cells=value["cells"]), part("fokker_planck")
-    )
-    trajectories["sgd"] = sgd.solve(
-        problem, sgd.SGDConfig(epsilon=value["epsilon"], units=value["units"], seed=seed), part("sgd")
-    )
-    return Simulation(trajectories, metrics(problem, trajectories, scale, convention, seed, preset))
-
-
-def distribution_problem(value: Mapping[str, Any], convention: str) -> Problem:
-    """The Problem of the figure, from parameter values."""
-    tau_plus, tau_minus = tau(value["delta"], convention)
-    snapshots = value["snapshots"]
+# %%
+def problem_of(setting: Setting) -> Problem:
+    """The Problem of the figure."""
+    snapshots = setting["snapshots"]
     # one SGD step is the earliest time that SGD can record
-    first = max(min(snapshots), value["epsilon"])
+    first = max(min(snapshots), setting["epsilon"])
     return Problem(
-        import_module(f"solvers.generated.{value['model']}"),
-        {"d": value["d"], "tau_plus": tau_plus, "tau_minus": tau_minus},
+        import_module(f"solvers.generated.{setting['model']}"),
+        setting.data(setting["delta"]),
         snapshots,
         records=log_spaced_times(first, snapshots[-1], per_decade=12)[:-1],
-        initial=GaussianInitialLaw(value["kappa"]),
-        schedule=StepSchedule(value["xi_exponent"]),
+        initial=GaussianInitialLaw(setting["kappa"]),
+        schedule=StepSchedule(setting["xi_exponent"]),
     )
 
 
-def metrics(
-    problem: Problem,
-    trajectories: Mapping[str, Trajectory],
-    scale: str,
-    convention: str,
-    seed: int,
-    preset: Mapping[str, Parameter],
-) -> dict[str, Any]:
-    """Everything that is said about the figure, as plain numbers."""
-    runs, density = trajectories, trajectories["fokker_planck"].data
-    epsilon = preset["epsilon"].at(scale)
-    snapshots = []
-    for i, t in enumerate(problem.snapshots):
-        measures = {name: runs[name].measure(i) for name in SOLVERS}
-        snapshots.append(
-            {
-                "t": t,
-                "step": round(t / epsilon),
-                "risk": {
-                    "particles": float(runs["particles"].risk_at([t])[0]),
-                    "fokker_planck": float(runs["fokker_planck"].risk_at([t])[0]),
-                    "sgd_orbit_averaged": float(runs["sgd"].risk_at([t])[0]),
-                    "sgd_network": float(runs["sgd"].risk_at([t], "network_risk")[0]),
-                },
-                "wasserstein1": {
-                    "sgd_particles": wasserstein1(measures["sgd"], measures["particles"]),
-                    "sgd_fokker_planck": wasserstein1(measures["sgd"], measures["fokker_planck"]),
-                    "fokker_planck_particles": wasserstein1(measures["fokker_planck"], measures["particles"]),
-                },
-                "mean_r": {name: measures[name].mean() for name in SOLVERS},
-            }
-        )
+def jobs(setting: Setting) -> dict[str, Job]:
+    """SGD, an ensemble of it, particles and Fokker-Planck."""
+    problem = problem_of(setting)
+    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
     return {
-        "figure": "distribution",
-        "scale": scale,
-        "convention": convention,
-        "seed": seed,
-        "parameters": {
-            name: {"value": parameter.at(scale), "provenance": parameter.provenance_at(scale)}
-            for name, parameter in preset.items()
-        },
-        "tau_plus": problem.parameters["tau_plus"],
-        "tau_minus": problem.parameters["tau_minus"],
-        "snapshots": snapshots,
-        "mass_error": float(np.max(density["mass_error"].values)),
-        "min_density": float(np.min(density["min_density"].values)),
-        "wall_time": {name: float(runs[name].data.attrs["wall_time"]) for name in SOLVERS},
-        "sgd_steps_per_second": float(runs["sgd"].data.attrs["steps_per_second"]),
-        "versions": {
-            "python": platform.python_version(),
-            "workbench": __version__,
-            **{name: _versions(runs[name]) for name in SOLVERS},
-        },
-        "module_source": dict(problem.module.SOURCE),
+        "sgd": Job("sgd", problem, sgd),
+        **ensemble.jobs("ensemble", problem, sgd, setting["networks"]),
+        "fokker_planck": Job("fokker_planck", problem, FokkerPlanckConfig(cells=setting["cells"])),
+        "particles": Job("particles", problem, ParticlesConfig(atoms=setting["atoms"])),
     }
 
 
-def _versions(trajectory: Trajectory) -> Any:
-    return json.loads(trajectory.data.attrs["versions"])
+# %% [markdown]
+# What is said about the figure, as plain numbers, and what it has to show.
+
+
+# %%
+def metrics(setting: Setting, runs: Mapping[str, Trajectory]) -> dict[str, Any]:
+    """Risks and distances at the snapshots, SGD against the band, guarantees of the density; and the checks."""
+    problem, density = problem_of(setting), runs["fokker_planck"].data
+    snapshots = [snapshot(setting, runs, i, t) for i, t in enumerate(problem.snapshots)]
+    networks = ensemble.gathered("ensemble", runs)
+    band = ensemble.band(runs["particles"].data["risk"].values, networks)
+    inside = band.inside(runs["sgd"].data["risk"].values)
+    numbers = {
+        "tau_plus": problem.parameters["tau_plus"],
+        "tau_minus": problem.parameters["tau_minus"],
+        "snapshots": snapshots,
+        "band": {
+            "networks": len(networks),
+            "multiple": band.multiple,
+            "inside": float(inside.mean()),
+            "outside_at": [float(t) for t in runs["sgd"].data["record_time"].values[~inside]],
+        },
+        "mass_error": float(np.max(density["mass_error"].values)),
+        "min_density": float(np.min(density["min_density"].values)),
+        "sgd_steps_per_second": float(runs["sgd"].data.attrs["steps_per_second"]),
+    }
+    return {**numbers, "checks": checks(setting, numbers)}
+
+
+def snapshot(setting: Setting, runs: Mapping[str, Trajectory], i: int, t: float) -> dict[str, Any]:
+    """The numbers of snapshot ``i`` at time ``t``."""
+    measures = {name: runs[name].measure(i) for name in SOLVERS}
+    return {
+        "t": t,
+        "step": round(t / setting["epsilon"]),
+        "risk": {
+            "particles": float(runs["particles"].risk_at([t])[0]),
+            "fokker_planck": float(runs["fokker_planck"].risk_at([t])[0]),
+            "sgd_orbit_averaged": float(runs["sgd"].risk_at([t])[0]),
+            "sgd_network": float(runs["sgd"].risk_at([t], "network_risk")[0]),
+        },
+        "wasserstein1": {
+            "sgd_particles": wasserstein1(measures["sgd"], measures["particles"]),
+            "sgd_fokker_planck": wasserstein1(measures["sgd"], measures["fokker_planck"]),
+            "fokker_planck_particles": wasserstein1(measures["fokker_planck"], measures["particles"]),
+        },
+        "mean_r": {name: measures[name].mean() for name in SOLVERS},
+    }
+
+
+def checks(setting: Setting, numbers: Mapping[str, Any]) -> list[Check]:
+    """What the figure has to show."""
+    last = numbers["snapshots"][-1]
+    sampling = setting["units"] ** -0.5 + (setting["d"] * setting["epsilon"]) ** 0.5
+    return [
+        ensemble.inside_check("orbit-averaged risk", numbers["band"]["inside"], numbers["band"]["networks"]),
+        Check(
+            "W1 between the norms of SGD and of DD at the last snapshot",
+            last["wasserstein1"]["sgd_particles"],
+            None,
+            2 * sampling,
+            "N^(-1/2) + (d epsilon)^(1/2), the rate of [MMN18], with a constant of 2 for norms of size 4",
+        ),
+        Check(
+            "W1 between the two solvers of DD at the last snapshot",
+            last["wasserstein1"]["fokker_planck_particles"],
+            None,
+            24 / setting["cells"],
+            "the density is smeared over a cell or two of width 4.8/cells, the atoms are not",
+        ),
+        Check("error of the mass of the density", numbers["mass_error"], None, 1e-12, "rounding"),
+        Check("smallest density", numbers["min_density"], 0.0, None, "the scheme keeps densities >= 0"),
+    ]
+
+
+# %% [markdown]
+# In a notebook this runs the smoke scale, in seconds; `workbench reproduce distribution` does the other scales.
+
+# %%
+if __name__ == "__main__":
+    from paper.notebook import make_and_show
+
+    make_and_show("distribution")

@@ -1,3 +1,7 @@
+# %% [markdown]
+# The noisy figure, drawn from stored data alone: without solving anything.
+
+# %%
 """The noisy figure: |w_i| of noisy SGD under the density and the Gibbs law, the risk, and the free energy."""
 
 from __future__ import annotations
@@ -26,8 +30,8 @@ SLOPE: dict[str, Any] = {"color": "#111111", "linestyle": ":", "linewidth": 1.2}
 ROUNDING = 1e-13  # of a difference of free energies: what is below shows the arithmetic
 
 
-def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Path) -> None:
-    """Draw from stored data alone, into ``folder``/figure.svg and .png."""
+def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Draw from stored data alone, into ``folder``; the names of the files."""
     with matplotlib.rc_context(style.RC):
         figure = Figure(figsize=(11, 6.6))
         count = len(metrics["snapshots"])
@@ -57,7 +61,7 @@ def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], fol
             f"$\\varepsilon$ = {values['epsilon']:g}",
             fontsize=10.5,
         )
-        style.save(figure, folder)
+        return style.save(figure, folder)
 
 
 def _density(run: Trajectory, snapshot: int) -> tuple[Any, Any]:
@@ -133,3 +137,20 @@ def _free_energy(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Map
     axes.set(yscale="log", xlim=(0, 1.02 * t[-1]), xlabel="time $t$")
     axes.set_ylabel("free energy $F(\\rho_t) - F(\\rho_*)$")
     axes.legend(loc="upper right")
+
+
+def alt(metrics: Mapping[str, Any]) -> str:
+    """The finding, for those who do not see the picture."""
+    last = metrics["snapshots"][-1]
+    return (
+        f"Histograms of noisy SGD lie under the Fokker-Planck density at {len(metrics['snapshots'])} times and end at the "
+        f"Gibbs law: W1 between SGD and the density is {last['wasserstein1']['sgd_fokker_planck']:.2g} at the last. The free "
+        f"energy falls at every step, to within {metrics['final_free_energy_above_gibbs']:.1g} of that of the Gibbs law."
+    )
+
+
+# %%
+if __name__ == "__main__":
+    from paper.notebook import make_and_show
+
+    make_and_show("noisy")

@@ -1,98 +1,79 @@
+# %% [markdown]
+# Noisy SGD, the Fokker-Planck equation and the Gibbs law
+#
+# Model.  The isotropic two-class Gaussians and truncated ReLUs of the distribution figure, trained by SGD with
+# ridge lam and injected noise at inverse temperature beta: each step adds sqrt(4 s/beta) g to every unit.  The law
+# of the units follows d_t rho = 2 xi div(rho grad Psi_lam) + (2 xi/beta) Laplacian rho, the gradient flow of the
+# free energy F; its only state at rest is the Gibbs law exp(-beta Psi_lam)/Z [MMN18, JKO98].
+#
+# Question.  Do noisy SGD, a cloud of Langevin particles and the density agree on the way, does F fall at every
+# step, and is the Gibbs law reached?
+
+# %%
 """The data of the noisy figure: noisy SGD, Langevin particles, Fokker-Planck and the Gibbs law on one Problem."""
 
 from __future__ import annotations
 
-import json
-import math
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from paper.distribution_simulate import Simulation
-from paper.presets import NOISY, Parameter, tau
-from solvers import fokker_planck, langevin, sgd, stationary
+from paper.distances import sampling_distance, spread
+from paper.jobs import Job
+from paper.setting import Check, Setting
+from solvers import stationary
 from solvers.cells import Cells, free_energy
-from workbench import __version__
-from workbench.measure import Measure, wasserstein1
+from solvers.fokker_planck import FokkerPlanckConfig
+from solvers.langevin import LangevinConfig
+from solvers.sgd import SGDConfig
+from solvers.stationary import StationaryConfig
+from workbench.measure import wasserstein1
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
 from workbench.trajectory import Trajectory
 
 FIRST_RECORD = 1e-2  # before it hardly a unit has moved
+GIBBS_REACHED = 2e-3  # L1 distance of the last density to the Gibbs law
 CLOUDS = ("sgd", "langevin")  # N draws each, with a sampling error
-SHARES = 8  # of the mass of a cell
 DUALITY_GAP = 1e-14  # of the Gibbs law on the cells of the density: rounding of F
 
 
-def simulate(
-    scale: str,
-    convention: str,
-    seed: int,
-    progress: Callable[[float], None],
-    finished: dict[str, Trajectory] | None = None,
-    preset: Mapping[str, Parameter] = NOISY,
-) -> Simulation:
-    """Run the four solvers, each into ``finished`` as it is done; ``progress`` receives the fraction done."""
-    value = {name: parameter.at(scale, convention) for name, parameter in preset.items()}
-    problem = noisy_problem(value, convention)
-    shares = {
-        "stationary": (0.0, 0.02),
-        "fokker_planck": (0.02, 0.07),
-        "langevin": (0.07, 0.2),
-        "sgd": (0.2, 1.0),
-    }
-
-    def part(name: str) -> Callable[[float], None]:
-        start, end = shares[name]
-        return lambda fraction: progress(start + (end - start) * fraction)
-
-    runs = {} if finished is None else finished
-    runs["stationary"] = stationary.solve(
-        problem, stationary.StationaryConfig(cells=(value["cells"],)), part("stationary")
-    )
-    runs["fokker_planck"] = fokker_planck.solve(
-        problem, fokker_planck.FokkerPlanckConfig(cells=(value["cells"],)), part("fokker_planck")
-    )
-    runs["langevin"] = langevin.solve(
-        problem,
-        langevin.LangevinConfig(particles=value["particles"], dt=value["dt"], seed=seed),
-        part("langevin"),
-    )
-    runs["sgd"] = sgd.solve(
-        problem, sgd.SGDConfig(epsilon=value["epsilon"], units=value["units"], seed=seed), part("sgd")
-    )
-    return Simulation(runs, metrics(problem, runs, scale, convention, seed, preset))
-
-
-def noisy_problem(value: Mapping[str, Any], convention: str) -> Problem:
-    """The Problem of the figure, from parameter values."""
-    tau_plus, tau_minus = tau(value["delta"], convention)
-    snapshots = value["snapshots"]
+# %%
+def problem_of(setting: Setting) -> Problem:
+    """The Problem of the figure."""
+    snapshots = setting["snapshots"]
     return Problem(
-        import_module(f"solvers.generated.{value['model']}"),
-        {"d": value["d"], "tau_plus": tau_plus, "tau_minus": tau_minus},
+        import_module(f"solvers.generated.{setting['model']}"),
+        setting.data(setting["delta"]),
         snapshots,
         # one SGD step is the earliest time that SGD can record
-        records=log_spaced_times(max(FIRST_RECORD, value["epsilon"]), snapshots[-1], per_decade=12)[:-1],
-        initial=GaussianInitialLaw(value["kappa"]),
-        lam=value["lam"],
-        beta=value["beta"],
-        schedule=StepSchedule(value["xi_exponent"]),
+        records=log_spaced_times(max(FIRST_RECORD, setting["epsilon"]), snapshots[-1], per_decade=12)[:-1],
+        initial=GaussianInitialLaw(setting["kappa"]),
+        lam=setting["lam"],
+        beta=setting["beta"],
+        schedule=StepSchedule(setting["xi_exponent"]),
     )
 
 
-def metrics(
-    problem: Problem,
-    runs: Mapping[str, Trajectory],
-    scale: str,
-    convention: str,
-    seed: int,
-    preset: Mapping[str, Parameter],
-) -> dict[str, Any]:
-    """Everything that is said about the figure, as plain numbers."""
-    epsilon = preset["epsilon"].at(scale, convention)
+def jobs(setting: Setting) -> dict[str, Job]:
+    """SGD, Langevin particles, Fokker-Planck and the Gibbs law."""
+    problem, seed = problem_of(setting), setting.seed
+    langevin = LangevinConfig(particles=setting["particles"], dt=setting["dt"], seed=seed)
+    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=seed)
+    return {
+        "sgd": Job("sgd", problem, sgd),
+        "langevin": Job("langevin", problem, langevin),
+        "fokker_planck": Job("fokker_planck", problem, FokkerPlanckConfig(cells=(setting["cells"],))),
+        "stationary": Job("stationary", problem, StationaryConfig(cells=(setting["cells"],))),
+    }
+
+
+# %%
+def metrics(setting: Setting, runs: Mapping[str, Trajectory]) -> dict[str, Any]:
+    """Risks and distances at the snapshots, the Gibbs law and how near it the density ends; and the checks."""
+    problem = problem_of(setting)
+    epsilon = setting["epsilon"]
     density, gibbs = runs["fokker_planck"].data, runs["stationary"].data
     law = spread(runs["stationary"].measure(0))
     snapshots = []
@@ -126,15 +107,7 @@ def metrics(
                 },
             }
         )
-    return {
-        "figure": "noisy",
-        "scale": scale,
-        "convention": convention,
-        "seed": seed,
-        "parameters": {
-            name: {"value": parameter.at(scale, convention), "provenance": parameter.provenance_at(scale)}
-            for name, parameter in preset.items()
-        },
+    numbers = {
         "tau_plus": problem.parameters["tau_plus"],
         "tau_minus": problem.parameters["tau_minus"],
         "snapshots": snapshots,
@@ -149,15 +122,48 @@ def metrics(
         "largest_rise_of_free_energy": float(np.max(np.diff(density["free_energy"].values))),
         "mass_error": float(np.max(density["mass_error"].values)),
         "min_density": float(np.min(density["min_density"].values)),
-        "wall_time": {name: float(run.data.attrs["wall_time"]) for name, run in runs.items()},
         "sgd_steps_per_second": float(runs["sgd"].data.attrs["steps_per_second"]),
-        "versions": {
-            "python": platform.python_version(),
-            "workbench": __version__,
-            **{name: json.loads(run.data.attrs["versions"]) for name, run in runs.items()},
-        },
-        "module_source": dict(problem.module.SOURCE),
     }
+    return {**numbers, "checks": checks(setting, numbers)}
+
+
+def checks(setting: Setting, numbers: Mapping[str, Any]) -> list[Check]:
+    """What the figure has to show."""
+    last = numbers["snapshots"][-1]
+    found, expected = last["wasserstein1"], last["sampling_wasserstein1"]
+    several = "three times the mean distance of as many independent draws: a distance varies by 40 %"
+    return [
+        Check(
+            "largest rise of the free energy in a step",
+            numbers["largest_rise_of_free_energy"],
+            None,
+            1e-13,
+            "the free energy falls at every step, to rounding",
+        ),
+        Check(
+            "L1 distance of the last density to the Gibbs law on the same cells",
+            numbers["final_l1_to_gibbs"],
+            None,
+            GIBBS_REACHED,
+            "the last snapshot was chosen for this: the slowest mode has decayed by then",
+        ),
+        Check(
+            "W1 between SGD and the density at the last snapshot",
+            found["sgd_fokker_planck"],
+            None,
+            3 * expected["sgd"] + 250 * setting["epsilon"],
+            f"{several}; and 250 epsilon for the bias of finite steps",
+        ),
+        Check(
+            "W1 between Langevin particles and the density at the last snapshot",
+            found["langevin_fokker_planck"],
+            None,
+            3 * expected["langevin"] + setting["dt"] ** 2,
+            f"{several}; and dt^2 for its order 2",
+        ),
+        Check("error of the mass of the density", numbers["mass_error"], None, 1e-12, "rounding"),
+        Check("smallest density", numbers["min_density"], 0.0, None, "the scheme keeps densities >= 0"),
+    ]
 
 
 def equilibrium(problem: Problem, run: Trajectory) -> dict[str, float]:
@@ -178,22 +184,11 @@ def equilibrium(problem: Problem, run: Trajectory) -> dict[str, float]:
     }
 
 
-def spread(rho: Measure) -> Measure:
-    """The masses of cells with centres r, shared out evenly over ``SHARES`` points of each cell.
+# %% [markdown]
+# In a notebook this runs the smoke scale, in seconds; `workbench reproduce noisy` does the other scales.
 
-    As atoms at the centres they would be a quarter of a cell away, in W_1, from the law they stand for.
-    """
-    r = rho.points[:, 0]
-    offsets = (np.arange(SHARES) + 0.5) / SHARES - 0.5
-    points = r[:, None] + np.gradient(r)[:, None] * offsets
-    return Measure(points.reshape(-1, 1), np.repeat(rho.weights / SHARES, SHARES))
+# %%
+if __name__ == "__main__":
+    from paper.notebook import make_and_show
 
-
-def sampling_distance(rho: Measure, draws: int) -> float:
-    """About E W_1(rho_N, rho) for N independent draws of r: int sqrt(2 F (1 - F)/(pi N)) dr.
-
-    F is the distribution function of rho, whose atoms lie in increasing order; F_N(r) is nearly Gaussian
-    with variance F (1 - F)/N.
-    """
-    F = np.clip(np.cumsum(rho.weights)[:-1], 0.0, 1.0)
-    return math.sqrt(2 / (math.pi * draws)) * float(np.sqrt(F * (1 - F)) @ np.diff(rho.points[:, 0]))
+    make_and_show("noisy")

@@ -1,7 +1,8 @@
 """Presets of the figures: every parameter with its value at each scale and where the value comes from.
 
 Provenance: ``deck`` read off the authors' slides [Mei18]; ``quoted`` commonly quoted for the paper
-[MMN18], not confirmed from its text; ``ours`` chosen here (numerical resolution, cheaper scales).
+[MMN18], not confirmed from its text; ``open: ours`` not published, chosen here to fit what the figure shows; ``ours``
+chosen here (numerical resolution, cheaper scales).
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Parameter:
         changed = any(
             self.at(scale, convention) != self.at("paper", convention) for convention in CONVENTIONS
         )
-        if self.provenance == "ours":
-            return "ours"
+        if self.provenance.endswith("ours"):
+            return self.provenance
         return f"ours ({self.provenance} at the paper scale)" if changed else self.provenance
 
 
@@ -58,6 +59,7 @@ DISTRIBUTION: Mapping[str, Parameter] = {
     "snapshots": Parameter((1e-3, 4.0, 10.0), "quoted"),
     "atoms": Parameter(400, "ours"),
     "cells": Parameter({"smoke": 400, "desk": 1200, "paper": 2400}, "ours"),
+    "networks": Parameter({"smoke": 8, "desk": 16, "paper": 20}, "ours"),
 }
 
 # Noisy SGD against the Fokker-Planck equation, and both against the Gibbs law.  That units are isotropic and
@@ -85,4 +87,51 @@ NOISY: Mapping[str, Parameter] = {
     "particles": Parameter({"smoke": 2_000, "desk": 20_000, "paper": 100_000}, "ours"),
     "dt": Parameter({"smoke": 0.02, "desk": 0.02, "paper": 0.01}, "ours"),
     "cells": Parameter({"smoke": 400, "desk": 800, "paper": 1600}, "ours"),
+}
+
+# Risk and mean norm from two initial laws, of which one fails.  The run ends when kappa = 0.4 has reached its
+# plateau; epsilon is then that of 10^7 steps, small enough for the collapsed units: SGD leaves them at r = 18 d epsilon.
+FAILURE: Mapping[str, Parameter] = {
+    "model": Parameter("isotropic_nonmonotone", "deck"),
+    "d": Parameter(320, "deck"),
+    "delta": Parameter(0.5, "deck"),
+    "units": Parameter(800, "deck"),
+    "kappas": Parameter((0.1, 0.4), "deck"),
+    "xi_exponent": Parameter(0.0, "open: ours"),
+    "epsilon": Parameter({"smoke": 2e-5, "desk": 4e-6, "paper": 4e-7}, "open: ours"),
+    "t_end": Parameter({"smoke": 1.0, "desk": 4.0, "paper": 4.0}, "open: ours"),
+    "atoms": Parameter({"smoke": 100, "desk": 400, "paper": 400}, "ours"),
+}
+
+# The optimal risk against Delta.  The dimension is that of the distribution figure.  epsilon and the end are those with
+# which SGD has converged but for Delta near 1, at the paper scale with a quarter of the noise.
+LANDSCAPE: Mapping[str, Parameter] = {
+    "model": Parameter("isotropic_truncated_relu", "deck"),
+    "d": Parameter(40, "open: ours"),
+    "deltas": Parameter(tuple(i / 20 for i in range(1, 20)), "ours"),
+    "sgd_deltas": Parameter(
+        {
+            "smoke": (0.2, 0.5, 0.8),
+            "desk": tuple(i / 10 for i in range(1, 10)),
+            "paper": tuple(i / 20 for i in range(1, 20)),
+        },
+        "open: ours",
+    ),
+    "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "quoted"),
+    "kappa": Parameter(0.8, "open: ours"),
+    "epsilon": Parameter({"smoke": 2e-4, "desk": 5e-5, "paper": 2.5e-5}, "open: ours"),
+    "t_end": Parameter({"smoke": 20.0, "desk": 100.0, "paper": 250.0}, "open: ours"),
+}
+
+# The norms of the weights over time.  At this Delta, under std, the units part: some collapse, some grow.
+ANIMATION: Mapping[str, Parameter] = {
+    "model": Parameter("isotropic_truncated_relu", "open: ours"),
+    "d": Parameter(80, "deck"),
+    "units": Parameter(200, "deck"),
+    "delta": Parameter(0.8, "open: ours"),
+    "kappa": Parameter(0.8, "open: ours"),
+    "epsilon": Parameter({"smoke": 1e-4, "desk": 1e-5, "paper": 1e-6}, "open: ours"),
+    "t_end": Parameter(10.0, "open: ours"),
+    "frames": Parameter({"smoke": 24, "desk": 96, "paper": 96}, "ours"),
+    "cells": Parameter({"smoke": 400, "desk": 1200, "paper": 2400}, "ours"),
 }

@@ -244,7 +244,8 @@ def sweep(
     show_default=True,
     help="std: tau = 1 +- Delta; variance: tau^2 = 1 +- Delta.",
 )
-@click.option("--seed", default="0", show_default=True, help="Seed of the SGD run.")
+@click.option("--seed", default="0", show_default=True, help="Seed of all SGD runs.")
+@click.option("--workers", default="1", show_default=True, help="Runs that are made at once.")
 @click.option(
     "--out",
     default="figures",
@@ -252,31 +253,70 @@ def sweep(
     type=click.Path(path_type=Path),
     help="Folder; FIGURE/ is made in it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing figure folder's files.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace what another scale, convention or seed, or somebody else, left there.",
+)
 @json_option
 def reproduce(
-    figure: tuple[str, ...], scale: str, convention: str, seed: str, out: Path, overwrite: bool, as_json: bool
+    figure: tuple[str, ...],
+    scale: str,
+    convention: str,
+    seed: str,
+    workers: str,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
 ) -> dict[str, Any]:
-    """Reproduce one or more FIGUREs: simulate, draw, and write data and metrics beside the picture."""
+    """Reproduce one or more FIGUREs, or `all`: simulate, draw, and write data and metrics beside the picture.
+
+    What is there and up to date, by content hash, is not made again; an interrupted command goes on when it is
+    given once more.
+
+    \b
+    Examples
+      workbench reproduce distribution --scale smoke --out figures/smoke
+      workbench reproduce all --scale paper --workers 2 --out figures/paper
+    """
     paper = _figures()
+    if "all" in figure:
+        figure = tuple(paper.FIGURES)
     for name in figure:
-        one_of("figure", name, paper.FIGURES)
+        one_of("figure", name, (*paper.FIGURES, "all"))
     one_of("scale", scale, paper.SCALES)
     one_of("convention", convention, paper.CONVENTIONS)
     seed_number = read_whole_number("seed", seed)
     whole_number("seed", seed_number, 0, 2**63 - 1)
-    for name in figure:
-        folder = out / name
-        if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadInput(f"--out {out}: {folder} exists; choose another folder, or add --overwrite")
-        make_writable_folder(folder)
-    done = {}
-    for name in dict.fromkeys(figure):
-        with exclusive(out / name), progress_bar(f"{name} ({scale}, {convention})") as progress:
-            done[name] = paper.FIGURES[name].make(out / name, scale, convention, seed_number, progress)
-        if not as_json:
-            click.echo(f"wrote {out / name}")
-    return {"scale": scale, "convention": convention, "seed": seed_number, "out": str(out), "metrics": done}
+    count = read_whole_number("workers", workers)
+    whole_number("workers", count, 1, 256)
+    pipeline = import_module("paper.pipeline")
+    chosen = {name: paper.FIGURES[name] for name in dict.fromkeys(figure)}
+    settings = {name: chosen[name].setting(scale, convention, seed_number) for name in chosen}
+    for name in chosen:  # every slip is named before anything is solved
+        pipeline.begin(chosen[name], out / name, settings[name], overwrite)
+        make_writable_folder(out / name)
+    done, metrics = {}, {}
+    with import_module("paper.jobs").processes(count) as pool:
+        for name in chosen:
+            with exclusive(out / name), progress_bar(f"{name} ({scale}, {convention})") as progress:
+                made = pipeline.make(chosen[name], out / name, settings[name], progress, pool, overwrite)
+            done[name], metrics[name] = list(made.done), made.metrics
+            for note in made.notes:
+                click.echo(f"workbench: {note}", err=True)
+            if not as_json:
+                failing = [check["claim"] for check in made.metrics["checks"] if not check["holds"]]
+                click.echo(f"{'wrote' if made.done else 'up to date:'} {out / name}")
+                for claim in failing:
+                    click.echo(f"  does not hold: {claim}")
+    return {
+        "scale": scale,
+        "convention": convention,
+        "seed": seed_number,
+        "out": str(out),
+        "done": done,
+        "metrics": metrics,
+    }
 
 
 def _figures() -> ModuleType:

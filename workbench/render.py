@@ -9,10 +9,10 @@ from typing import Any
 
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
-from sympy.printing.mathml import MathMLPresentationPrinter
 
 from workbench.certificates import Certificate
-from workbench.special import NamedFunction
+from workbench.mathml import display
+from workbench.prose import SIGNS, prose
 from workbench.steps import Step
 
 
@@ -112,73 +112,56 @@ def _signs(code: str) -> int:
     return len(re.sub(r"\\(left|right|,|[A-Za-z]+)|[{}^_\\ ]", "", plainer)) + code.count(r"\operatorname")
 
 
-def html(title: str, steps: Sequence[Step]) -> str:
-    """An HTML fragment: one section a step with native MathML, then the certificate table."""
+def html(title: str, steps: Sequence[Step], folded: bool = False) -> str:
+    """An HTML fragment: one section a step with native MathML, then the certificate table.
+
+    ``folded``: a numbered list of steps to open instead, each with its certificates, without heading and table.
+    """
+    if folded:
+        return f'<ol class="steps">\n{"".join(map(_folded, steps))}</ol>\n'
     parts = [f"<h1>{escape(title)}</h1>"]
     for step in steps:
-        parts += [f"<section><h2>{escape(step.title)}</h2><p>By {escape(plain(step.rule))}.</p>"]
-        for formula in _single(step.formula):
-            parts += [f'<math display="block">{_MathML().doprint(formula)}</math>']
-        parts += [f"<p>{escape(plain(step.note))}</p>" if step.note else "", "</section>"]
+        parts.append(f"<section><h2>{escape(step.title)}</h2>{_body(step)}</section>")
+    parts.append(certificate_table(certificates(steps)))
+    return "\n".join(parts) + "\n"
+
+
+def _body(step: Step) -> str:
+    """Rule, formulas and note of a step."""
+    parts = [f"<p>By {prose(step.rule)}.</p>"]
+    parts += [f'<div class="formula">{display(formula)}</div>' for formula in _single(step.formula)]
+    parts += [f"<p>{prose(step.note)}</p>"] if step.note else []
+    return "\n".join(parts) + "\n"
+
+
+def _folded(step: Step) -> str:
+    """One step, closed."""
+    table = f'<div class="wide">{certificate_table(step.certificates)}</div>' if step.certificates else ""
+    return f"<li><details><summary>{escape(step.title)}</summary>{_body(step)}{table}</details></li>\n"
+
+
+def certificate_table(certificates: Sequence[Certificate]) -> str:
+    """Claim, oracle, deviation and tolerance of each certificate."""
     rows = "".join(
         f"<tr><td>{escape(c.claim)}</td><td>{escape(c.oracle)}</td>"
         f"<td>{c.deviation:.1e}</td><td>{c.tolerance:.0e}</td></tr>"
-        for c in certificates(steps)
+        for c in certificates
     )
-    head = "<tr><th>claim</th><th>oracle</th><th>deviation</th><th>tolerance</th></tr>"
-    parts.append(f"<table>{head}{rows}</table>")
-    return "\n".join(p for p in parts if p) + "\n"
+    head = "".join(f'<th scope="col">{word}</th>' for word in ("claim", "oracle", "deviation", "tolerance"))
+    return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-# Greek letters and signs of the prose, as characters.
-_SIGNS = {
-    "alpha": "α",
-    "cdot": "·",
-    "max": "max ",
-    "mu": "μ",
-    "phi": "φ",
-    "sum": "Σ",
-    "beta": "β",
-    "chi": "χ",
-    "Delta": "Δ",
-    "infty": "∞",
-    "int": "∫",
-    "ge": "≥",
-    "lambda": "λ",
-    "langle": "⟨",
-    "le": "≤",
-    "mid": "|",
-    "Phi": "Φ",
-    "pm": "±",
-    "psi": "ψ",
-    "Psi": "Ψ",
-    "rangle": "⟩",
-    "rho": "ρ",
-    "sigma": "σ",
-    "sim": "~",
-    "sqrt": "√",
-    "tau": "τ",
-    "theta": "θ",
-    "nabla": "∇",
-    "partial": "∂",
-    "varepsilon": "ε",
-    "xi": "ξ",
-    "to": "→",
-    "varphi": "φ",
-}
-
-
-def plain(prose: str) -> str:
+def plain(words: str) -> str:
     """Prose with LaTeX between dollar signs, as plain text with Unicode signs."""
 
     def span(match: re.Match[str]) -> str:
-        words = re.sub(r"\\mathrm\{(\w+)\}", r"\1", match[1])
-        words = re.sub(r"\\([A-Za-z]+)", lambda m: _SIGNS[m[1]], words)
-        words = words.replace("⟨ ", "⟨").replace(" ⟩", "⟩")
-        words = words.replace(r"\|", "‖")
-        return re.sub(r"\{([^{}]*)\}", lambda m: m[1] if len(m[1]) == 1 else f"({m[1]})", words)
+        signs = re.sub(r"\\mathrm\{(\w+)\}", r"\1", match[1])
+        signs = re.sub(r"\\([A-Za-z]+)", lambda m: SIGNS[m[1]], signs)
+        signs = signs.replace("⟨ ", "⟨").replace(" ⟩", "⟩")
+        signs = signs.replace(r"\|", "‖")
+        return re.sub(r"\{([^{}]*)\}", lambda m: m[1] if len(m[1]) == 1 else f"({m[1]})", signs)
 
-    return re.sub(r"\$([^$]*)\$", span, prose)
+    return re.sub(r"\$([^$]*)\$", span, words)
 
 
 _TEX = str.maketrans(
@@ -203,58 +186,3 @@ def _tex(words: str) -> str:
 def _tex_prose(prose: str) -> str:
     """Prose for LaTeX: the spans between dollar signs are LaTeX already."""
     return "$".join(part if i % 2 else _tex(part) for i, part in enumerate(prose.split("$")))
-
-
-class _MathML(MathMLPresentationPrinter):
-    """Presentation MathML with the notation of the named functions, Greek letters and braces for cases."""
-
-    def _element(self, name: str, *children: Any, **attributes: str) -> Any:
-        element = self.dom.createElement(name)
-        for key, value in attributes.items():
-            element.setAttribute(key, value)
-        for child in children:
-            element.appendChild(self.dom.createTextNode(child) if isinstance(child, str) else child)
-        return element
-
-    def _call(self, head: Any, arguments: tuple[Any, ...]) -> Any:
-        inner: list[Any] = []
-        for i, argument in enumerate(arguments):
-            inner += ([self._element("mo", ",")] if i else []) + [self._print(argument)]
-        return self._element("mrow", head, self._element("mo", "("), *inner, self._element("mo", ")"))
-
-    def _print_Function(self, expr: sp.Function) -> Any:
-        if isinstance(expr, NamedFunction):
-            return self._call(self._element("mi", expr.text_name), expr.args)
-        return self._call(self._print(sp.Symbol(expr.func.__name__)), expr.args)
-
-    def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> Any:
-        if not expr.name.endswith("prime"):  # the other printers know this suffix
-            return super()._print_Symbol(expr, style)
-        base = self._print(sp.Symbol(expr.name.removesuffix("prime")))
-        return self._element("msup", base, self._element("mo", "′"))
-
-    def _print_Relational(self, expr: sp.Basic) -> Any:
-        # the printer writes text as it is, so the sign has to be an entity
-        sign = {"==": "=", "<": "&lt;", "<=": "&#x2264;", ">": "&gt;", ">=": "&#x2265;"}[expr.rel_op]
-        return self._element("mrow", self._print(expr.lhs), self._element("mo", sign), self._print(expr.rhs))
-
-    def _print_gamma(self, expr: sp.Function) -> Any:
-        return self._call(self._element("mi", "Γ"), expr.args)
-
-    def _print_Max(self, expr: sp.Expr) -> Any:
-        return self._call(self._element("mi", "max"), expr.args)
-
-    def _print_Product(self, expr: sp.Product) -> Any:
-        index, low, high = expr.limits[0]
-        below = self._element("mrow", self._print(index), self._element("mo", "="), self._print(low))
-        sign = self._element("munderover", self._element("mo", "∏"), below, self._print(high))
-        return self._element("mrow", sign, self._print(expr.function))
-
-    def _print_Piecewise(self, expr: sp.Piecewise) -> Any:
-        rows = []
-        for value, condition in expr.args:
-            words = self._element("mtext", "otherwise") if condition == sp.true else self._print(condition)
-            rows.append(
-                self._element("mtr", self._element("mtd", self._print(value)), self._element("mtd", words))
-            )
-        return self._element("mrow", self._element("mo", "{"), self._element("mtable", *rows))

@@ -1,0 +1,183 @@
+# %% [markdown]
+# Landscape: the optimal risk against the difference of the classes
+#
+# Model.  Isotropic two-class Gaussians, tau = 1 +- Delta (or tau^2), truncated ReLUs [MMN18].
+#
+# Question.  How low can the risk be?  Over all measures the infimum is a convex problem, solved to a certified gap.
+# One single delta, all units alike up to rotation, is optimal up to a threshold in Delta and not beyond.  A network of N
+# units can reach inf R + K/N, K = int U(theta, theta) drho_opt [MMN18, lemma on N]: does SGD get there?
+#
+# A run of SGD counts as converged when an e-fold longer one would change the risk by less than a tenth of K/N, by its
+# slope over the last two e-folds of time; the others are drawn as such, with that slope.
+
+# %%
+"""The data of the landscape figure: the convex infimum, the best single delta, thresholds, and SGD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from paper.jobs import Job
+from paper.setting import Check, Setting
+from solvers import landscape
+from solvers.landscape import LandscapeConfig
+from solvers.sgd import SGDConfig
+from workbench.problem import GaussianInitialLaw, Problem, log_spaced_times
+from workbench.trajectory import Trajectory
+
+E_FOLDS = 2.0  # of time, over which the last slope is fitted
+SETTLED = 0.1  # of K/N: the change in an e-fold of time of a run that has converged
+OPTIMAL = (
+    1e-7  # excess of the best single delta over the infimum, below which it is the infimum: ten times the gap
+)
+
+
+# %%
+def module_of(setting: Setting) -> Any:
+    """The generated module."""
+    return import_module(f"solvers.generated.{setting['model']}")
+
+
+def problem_of(setting: Setting, delta: float) -> Problem:
+    """The Problem at one Delta: records close together where the last slope is fitted."""
+    end = setting["t_end"]
+    middle = end * math.exp(-E_FOLDS)
+    early = log_spaced_times(max(0.1, setting["epsilon"]), middle, per_decade=4)[:-1]
+    return Problem(
+        module_of(setting),
+        setting.data(delta),
+        (end,),
+        records=(*early, *log_spaced_times(middle, end, per_decade=24)[:-1]),
+        initial=GaussianInitialLaw(setting["kappa"]),
+    )
+
+
+def jobs(setting: Setting) -> dict[str, Job]:
+    """The landscape at every Delta, and SGD at some."""
+    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
+    trained = {
+        f"sgd_{delta:g}": Job("sgd", problem_of(setting, delta), sgd) for delta in setting["sgd_deltas"]
+    }
+    solved = {
+        f"landscape_{delta:g}": Job("landscape", problem_of(setting, delta), LandscapeConfig())
+        for delta in sorted({*setting["deltas"], *setting["sgd_deltas"]})
+    }
+    return trained | solved
+
+
+# %% [markdown]
+# What is said about the figure: where each run of SGD stands between the infimum and the infimum + K/N.
+
+
+# %%
+def metrics(setting: Setting, runs: Mapping[str, Trajectory]) -> dict[str, Any]:
+    """Infimum, best single delta and SGD at every Delta, the thresholds, and the checks."""
+    module = module_of(setting)
+    solved = {key: run.data for key, run in runs.items() if key.startswith("landscape_")}
+    infimum = [
+        {
+            "delta": float(key.removeprefix("landscape_")),
+            "infimum": float(data["risk"].values[0]),
+            "gap": float(data["gap"].values[0]),
+            "single_delta": float(data["single_delta_risk"].values[0]),
+        }
+        for key, data in solved.items()
+    ]
+    optimal = landscape.delta_threshold(module, setting.data)
+    zero = landscape.delta_threshold(
+        module, lambda delta: {**setting.data(delta), "d": math.inf}, event="zero"
+    )
+    numbers = {
+        "landscape": infimum,
+        "sgd": [sgd_numbers(setting, runs, delta) for delta in setting["sgd_deltas"]],
+        "threshold_optimal": {"delta": optimal.delta, "r": optimal.r, "risk": optimal.risk},
+        "threshold_zero_at_d_infinity": {"delta": zero.delta, "r": zero.r},
+    }
+    return {**numbers, "checks": checks(numbers)}
+
+
+def sgd_numbers(setting: Setting, runs: Mapping[str, Trajectory], delta: float) -> dict[str, Any]:
+    """Where the run at one Delta stands: its exact risk averaged over the last e-folds, and its last slope."""
+    run, solved = runs[f"sgd_{delta:g}"].data, runs[f"landscape_{delta:g}"]
+    t, risk = run["record_time"].values, run["network_risk"].values
+    held = t >= t[-1] * math.exp(-E_FOLDS) * (1 - 1e-9)
+    slope, _ = np.polyfit(np.log(t[held]), risk[held], 1)
+    room = room_of(setting, solved, delta) / setting["units"]
+    lower = float(solved.data["risk"].values[0])
+    # the last e-fold alone: the fluctuation of one record is of the size of K/N at some Delta
+    late = float(risk[t >= t[-1] / math.e].mean())
+    return {
+        "delta": delta,
+        "risk": late,
+        "last_slope": float(slope),
+        "room": room,
+        "share_of_room": (late - lower) / room,
+        "converged": bool(abs(slope) < SETTLED * room),
+    }
+
+
+def room_of(setting: Setting, solved: Trajectory, delta: float) -> float:
+    """K = int U(theta, theta) drho_opt, at fixed angle 0  [MMN18]."""
+    rho = landscape.at_finite_radii(solved.measure(0))
+    alike = module_of(setting).U_pair(rho.points, rho.points, np.ones_like(rho.points), setting.data(delta))
+    return float(rho.weights @ alike)
+
+
+def checks(numbers: Mapping[str, Any]) -> list[Check]:
+    """What the figure has to show."""
+    converged = [run for run in numbers["sgd"] if run["converged"]]
+    shares = [run["share_of_room"] for run in converged]
+    threshold = numbers["threshold_optimal"]["delta"]
+    excess = [(entry["delta"], entry["single_delta"] - entry["infimum"]) for entry in numbers["landscape"]]
+    lemma = (
+        "inf R <= R_N always; SGD that has converged is no worse than inf R + K/N, what some network reaches"
+    )
+    return [
+        Check(
+            "runs of SGD that have converged",
+            float(len(converged)),
+            1.0,
+            None,
+            "without one nothing is shown",
+        ),
+        Check("least (R - inf R)/(K/N) of a converged run", min(shares, default=math.inf), 0.0, None, lemma),
+        Check(
+            "largest (R - inf R)/(K/N) of a converged run", max(shares, default=-math.inf), None, 1.0, lemma
+        ),
+        Check(
+            "largest optimality gap of the infimum",
+            max(entry["gap"] for entry in numbers["landscape"]),
+            None,
+            1e-8,
+            "asked of the solver",
+        ),
+        Check(
+            "below the threshold: largest excess of the best single delta over the infimum",
+            max(value for delta, value in excess if delta < threshold),
+            None,
+            OPTIMAL,
+            "there it is the infimum",
+        ),
+        Check(
+            "above the threshold: least excess of the best single delta over the infimum",
+            min(value for delta, value in excess if delta > threshold),
+            OPTIMAL,
+            None,
+            "there it is not",
+        ),
+    ]
+
+
+# %% [markdown]
+# In a notebook this runs the smoke scale, in seconds; `workbench reproduce landscape` does the other scales.
+
+# %%
+if __name__ == "__main__":
+    from paper.notebook import make_and_show
+
+    make_and_show("landscape")
