@@ -57,7 +57,7 @@ def _risk(axes: Any, metrics: Mapping[str, Any]) -> None:
         zero["delta"], 0.0, "o", color="#111111", markerfacecolor="white", label="reaches 0 at $d = \\infty$"
     )
     axes.set(xlim=(0, 1), ylim=(-0.04, None), xlabel="$\\Delta$", ylabel="risk $R$")
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.1))
+    axes.legend(loc="upper center", frameon=True, framealpha=1.0, edgecolor="none")
 
 
 def _room(axes: Any, metrics: Mapping[str, Any]) -> None:

@@ -95,11 +95,11 @@ FAILURE: Mapping[str, Parameter] = {
     "model": Parameter("isotropic_nonmonotone", "deck"),
     "d": Parameter(320, "deck"),
     "delta": Parameter(0.5, "deck"),
-    "units": Parameter(800, "deck"),
+    "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "deck"),
     "kappas": Parameter((0.1, 0.4), "deck"),
     "xi_exponent": Parameter(0.0, "open: ours"),
-    "epsilon": Parameter({"smoke": 2e-5, "desk": 4e-6, "paper": 4e-7}, "open: ours"),
-    "t_end": Parameter({"smoke": 1.0, "desk": 4.0, "paper": 4.0}, "open: ours"),
+    "epsilon": Parameter({"smoke": 4e-6, "desk": 4e-6, "paper": 4e-7}, "open: ours"),
+    "t_end": Parameter({"smoke": 0.2, "desk": 4.0, "paper": 4.0}, "open: ours"),
     "atoms": Parameter({"smoke": 100, "desk": 400, "paper": 400}, "ours"),
 }
 
