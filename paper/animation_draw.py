@@ -31,7 +31,7 @@ def draw(runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pat
     with matplotlib.rc_context(style.RC):
         figure = Figure(figsize=(11, 6.2))
         grid = figure.add_gridspec(2, 4, height_ratios=[1, 1.1])
-        for column, i in enumerate(round(share * (count - 1)) for share in (0.08, 0.3, 0.6, 1.0)):
+        for column, i in enumerate(round(share * (count - 1)) for share in (0.15, 0.45, 0.7, 1.0)):
             axes = figure.add_subplot(grid[0, column])
             edges = np.array(film["bins"])
             axes.bar(edges[:-1], film["sgd"][i], np.diff(edges), align="edge", label="SGD", **style.HISTOGRAM)

@@ -49,7 +49,7 @@ def problem_of(setting: Setting) -> Problem:
         import_module(f"solvers.generated.{setting['model']}"),
         setting.data(setting["delta"]),
         snapshots,
-        records=log_spaced_times(first, snapshots[-1], per_decade=12)[:-1],
+        records=log_spaced_times(first, snapshots[-1], per_decade=setting["records_per_decade"])[:-1],
         initial=GaussianInitialLaw(setting["kappa"]),
         schedule=StepSchedule(setting["xi_exponent"]),
     )

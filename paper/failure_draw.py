@@ -47,7 +47,7 @@ def draw(runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pat
         risk.set(xscale="log", xlabel="SGD step", ylabel="risk $R$", ylim=(0, 9))
         radius.set(xscale="log", xlabel="SGD step", ylabel="mean of $r = |w|$", ylim=(-0.05, 2.5))
         risk.legend(loc="lower left")
-        radius.legend(loc="upper left")
+        radius.legend(loc="center left", bbox_to_anchor=(0.0, 0.62))
         figure.suptitle(
             f"Two initial laws: non-monotone activation, d = {values['d']}, N = {values['units']}, "
             f"$\\Delta$ = {values['delta']:g} ({metrics['convention']}), $\\varepsilon$ = {values['epsilon']:g}",

@@ -30,7 +30,7 @@ def draw(_runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pa
         _room(room, metrics)
         figure.suptitle(
             f"The optimal risk: truncated ReLU, d = {values['d']}, SGD with N = {values['units']}, "
-            f"$\\varepsilon$ = {values['epsilon']:g}, until t = {values['t_end']:g} ({metrics['convention']})",
+            f"{metrics['convention']} convention",
             fontsize=10.5,
         )
         return style.save(figure, folder)
@@ -62,7 +62,7 @@ def _risk(axes: Any, metrics: Mapping[str, Any]) -> None:
 
 def _room(axes: Any, metrics: Mapping[str, Any]) -> None:
     """Each run in units of K/N above the infimum; those that have not converged with their last slope."""
-    top = 1.6
+    top = 1.6  # of the axis
     axes.axhspan(0, 1, **style.BAND)
     axes.text(0.01, 1.02, "inf $R$ + $K/N$", fontsize=9, transform=axes.get_yaxis_transform())
     axes.text(0.01, 0.02, "inf $R$", fontsize=9, transform=axes.get_yaxis_transform())

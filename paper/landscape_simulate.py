@@ -43,11 +43,17 @@ def module_of(setting: Setting) -> Any:
     return import_module(f"solvers.generated.{setting['model']}")
 
 
+def step_and_end(setting: Setting, delta: float) -> tuple[float, float]:
+    """(epsilon, end of the run) of SGD at one Delta."""
+    slow = "_slow" if delta >= setting["slow_from"] else ""
+    return setting[f"epsilon{slow}"], setting[f"t_end{slow}"]
+
+
 def problem_of(setting: Setting, delta: float) -> Problem:
     """The Problem at one Delta: records close together where the last slope is fitted."""
-    end = setting["t_end"]
+    _, end = step_and_end(setting, delta)
     middle = end * math.exp(-E_FOLDS)
-    early = log_spaced_times(max(0.1, setting["epsilon"]), middle, per_decade=4)[:-1]
+    early = log_spaced_times(0.1, middle, per_decade=4)[:-1]
     return Problem(
         module_of(setting),
         setting.data(delta),

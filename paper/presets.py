@@ -59,7 +59,8 @@ DISTRIBUTION: Mapping[str, Parameter] = {
     "snapshots": Parameter((1e-3, 4.0, 10.0), "quoted"),
     "atoms": Parameter(400, "ours"),
     "cells": Parameter({"smoke": 400, "desk": 1200, "paper": 2400}, "ours"),
-    "networks": Parameter({"smoke": 8, "desk": 16, "paper": 20}, "ours"),
+    "networks": Parameter({"smoke": 5, "desk": 16, "paper": 20}, "ours"),
+    "records_per_decade": Parameter({"smoke": 4, "desk": 12, "paper": 12}, "ours"),
 }
 
 # Noisy SGD against the Fokker-Planck equation, and both against the Gibbs law.  That units are isotropic and
@@ -103,8 +104,8 @@ FAILURE: Mapping[str, Parameter] = {
     "atoms": Parameter({"smoke": 100, "desk": 400, "paper": 400}, "ours"),
 }
 
-# The optimal risk against Delta.  The dimension is that of the distribution figure.  epsilon and the end are those with
-# which SGD has converged but for Delta near 1, at the paper scale with a quarter of the noise.
+# The optimal risk against Delta.  The dimension is that of the distribution figure.  Near Delta = 0 the noise of SGD is
+# large and the dynamics fast, near 1 the other way round: from "slow_from" on, steps are larger and runs longer.
 LANDSCAPE: Mapping[str, Parameter] = {
     "model": Parameter("isotropic_truncated_relu", "deck"),
     "d": Parameter(40, "open: ours"),
@@ -119,8 +120,11 @@ LANDSCAPE: Mapping[str, Parameter] = {
     ),
     "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "quoted"),
     "kappa": Parameter(0.8, "open: ours"),
+    "slow_from": Parameter({"std": 0.45, "variance": 0.75}, "open: ours"),
     "epsilon": Parameter({"smoke": 2e-4, "desk": 5e-5, "paper": 2.5e-5}, "open: ours"),
-    "t_end": Parameter({"smoke": 20.0, "desk": 100.0, "paper": 250.0}, "open: ours"),
+    "t_end": Parameter({"smoke": 20.0, "desk": 100.0, "paper": 150.0}, "open: ours"),
+    "epsilon_slow": Parameter({"smoke": 2e-4, "desk": 2e-4, "paper": 1e-4}, "open: ours"),
+    "t_end_slow": Parameter({"smoke": 20.0, "desk": 400.0, "paper": 600.0}, "open: ours"),
 }
 
 # The norms of the weights over time.  At this Delta, under std, the units part: some collapse, some grow.

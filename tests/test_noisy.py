@@ -5,15 +5,12 @@ import math
 
 import numpy as np
 import pytest
-import xarray as xr
 from scipy import stats
 
 from paper import presets
-from paper.figures import FIGURES
-from paper.noisy_draw import draw
-from paper.noisy_simulate import sampling_distance, spread
+from paper.distances import sampling_distance, spread
+from tests.smoke import built, failing, redrawn
 from workbench.measure import Measure, wasserstein1
-from workbench.trajectory import Trajectory
 
 # Risk and median radius of 100,000 Langevin particles (seed 11, steps of 0.005 and 0.01) at the snapshots.
 # Risks are known to twice 3e-4, or 6e-4 of the first; medians to 1.25 0.3/sqrt(100,000) = 1.2e-3.
@@ -24,29 +21,21 @@ REFERENCE = {
 
 
 @pytest.fixture(scope="module", params=["variance", pytest.param("std", marks=pytest.mark.slow)])
-def figure(request, tmp_path_factory):
-    """(convention, folder, metrics) of one smoke-scale figure."""
-    folder = tmp_path_factory.mktemp(request.param)
-    fractions: list[float] = []
-    metrics = FIGURES["noisy"].make(folder, "smoke", request.param, 0, fractions.append)
-    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1)
-    return request.param, folder, metrics
+def smoke(request, tmp_path_factory):
+    """The figure at smoke scale."""
+    return built("noisy", request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
-def runs(figure):
+def figure(smoke):
+    """(convention, folder, metrics)."""
+    return smoke.convention, smoke.folder, smoke.metrics
+
+
+@pytest.fixture(scope="module")
+def runs(smoke):
     """The stored trajectories of the figure."""
-    with xr.open_datatree(figure[1] / "data.nc", engine="h5netcdf") as tree:
-        return {name: Trajectory(node.to_dataset().load()) for name, node in tree.children.items()}
-
-
-def test_all_files_are_written_and_agree(figure, runs):
-    _, folder, metrics = figure
-    assert sorted(p.name for p in folder.iterdir()) == ["data.nc", "figure.png", "figure.svg", "metrics.json"]
-    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
-    assert set(runs) == {"sgd", "langevin", "fokker_planck", "stationary"}
-    assert set(metrics["wall_time"]) == set(runs) and set(runs) < set(metrics["versions"])
-    assert metrics["seed"] == 0 and runs["sgd"].data.attrs["seed"] == runs["langevin"].data.attrs["seed"] == 0
+    return smoke.runs
 
 
 def test_every_parameter_has_a_value_and_a_provenance_and_is_used(figure, runs):
@@ -56,6 +45,7 @@ def test_every_parameter_has_a_value_and_a_provenance_and_is_used(figure, runs):
     assert metrics["parameters"]["beta"]["value"] == 200 and metrics["parameters"]["lam"]["value"] > 0
     end = {"std": 25.0, "variance": 6.0}[convention]
     assert metrics["parameters"]["snapshots"]["value"][-1] == metrics["snapshots"][-1]["t"] == end
+    assert metrics["seed"] == runs["sgd"].data.attrs["seed"] == runs["langevin"].data.attrs["seed"] == 0
     value = {name: entry["value"] for name, entry in metrics["parameters"].items()}
     langevin, sgd = runs["langevin"].data.attrs, runs["sgd"].data.attrs
     assert json.loads(langevin["config"]) == {"particles": value["particles"], "dt": value["dt"], "seed": 0}
@@ -149,10 +139,12 @@ def test_the_density_reaches_the_gibbs_law(figure, runs):
     assert rate == pytest.approx(2 * metrics["gibbs"]["relaxation_rate"], rel=0.03)
 
 
-def test_stored_data_alone_redraw_the_same_picture(figure, runs, tmp_path):
-    _, folder, metrics = figure
-    draw(runs, metrics, tmp_path)
-    assert (tmp_path / "figure.svg").read_text() == (folder / "figure.svg").read_text()
+def test_stored_data_alone_redraw_the_same_picture(smoke, tmp_path):
+    redrawn(smoke, "noisy", tmp_path)
+
+
+def test_every_check_holds(smoke):
+    assert failing(smoke.metrics) == []
 
 
 def test_sampling_distance_is_the_mean_distance_of_samples():

@@ -1,0 +1,100 @@
+// Colours, folding and boxes that scroll; every page reads without it.
+"use strict";
+
+(() => {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+
+  function remembered() {
+    try {
+      return localStorage.getItem("theme");
+    } catch {
+      return null; // a browser that keeps nothing for pages from disk
+    }
+  }
+
+  function remember(theme) {
+    try {
+      localStorage.setItem("theme", theme);
+    } catch {
+      // then the choice lasts for this page
+    }
+  }
+
+  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+
+  // before the page is painted
+  if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
+
+  function theme() {
+    const button = document.querySelector("button.theme");
+    const label = () => {
+      button.querySelector(".word").textContent = dark() ? "Light" : "Dark";
+      button.setAttribute("aria-label", dark() ? "Use light colours" : "Use dark colours");
+    };
+    button.addEventListener("click", () => {
+      root.dataset.theme = dark() ? "light" : "dark";
+      remember(root.dataset.theme);
+      label();
+    });
+    system.addEventListener("change", label);
+    label();
+    button.hidden = false;
+  }
+
+  function folding() {
+    for (const button of document.querySelectorAll("button.all")) {
+      const steps = [...document.querySelectorAll(`#${button.dataset.steps} details`)];
+      const label = () => {
+        const open = steps.every((step) => step.open);
+        button.textContent = open ? "Close all steps" : `Open all ${steps.length} steps`;
+        return open;
+      };
+      button.addEventListener("click", () => {
+        const open = label();
+        for (const step of steps) step.open = !open;
+        label();
+      });
+      for (const step of steps) step.addEventListener("toggle", label);
+      button.hidden = false;
+    }
+    let opened = [];
+    addEventListener("beforeprint", () => {
+      opened = [...document.querySelectorAll(".steps details:not([open])")];
+      for (const step of opened) step.open = true;
+    });
+    addEventListener("afterprint", () => {
+      for (const step of opened) step.open = false;
+    });
+    const menu = document.querySelector("details.menu");
+    document.addEventListener("click", (event) => {
+      if (!menu.contains(event.target)) menu.open = false;
+    });
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+  }
+
+  // a box that scrolls has to be reached by the keyboard, one that does not need not
+  function boxes() {
+    const every = document.querySelectorAll(".wide, .formula, pre");
+    const look = () => {
+      for (const box of every) {
+        const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+        if (scrolls) box.tabIndex = 0;
+        else box.removeAttribute("tabindex");
+      }
+    };
+    look();
+    addEventListener("resize", look);
+    document.addEventListener("toggle", look, true);
+  }
+
+  addEventListener("DOMContentLoaded", () => {
+    theme();
+    folding();
+    boxes();
+  });
+})();
