@@ -49,13 +49,14 @@ def _risk(axes: Any, metrics: Mapping[str, Any]) -> None:
     ):
         if runs:
             axes.plot([run["delta"] for run in runs], [run["risk"] for run in runs], label=label, **marker)
-    optimal, zero = metrics["threshold_optimal"], metrics["threshold_zero_at_d_infinity"]
-    axes.plot(
-        optimal["delta"], optimal["risk"], "o", color="#111111", label="single delta stops being optimal"
-    )
-    axes.plot(
-        zero["delta"], 0.0, "o", color="#111111", markerfacecolor="white", label="reaches 0 at $d = \\infty$"
-    )
+    zero = metrics["threshold_zero_at_d_infinity"]
+    for end, label, filling in (
+        (metrics["optimal_from"], "single delta optimal from here", "#9aa1ac"),
+        (metrics["threshold_optimal"], "single delta optimal up to here", "#111111"),
+        ({**zero, "risk": 0.0}, "single delta reaches 0 at $d = \\infty$", "white"),
+    ):
+        if end is not None:
+            axes.plot(end["delta"], end["risk"], "o", color="#111111", markerfacecolor=filling, label=label)
     axes.set(xlim=(0, 1), ylim=(-0.04, None), xlabel="$\\Delta$", ylabel="risk $R$")
     axes.legend(loc="upper center", frameon=True, framealpha=1.0, edgecolor="none")
 
