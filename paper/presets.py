@@ -109,7 +109,14 @@ FAILURE: Mapping[str, Parameter] = {
 LANDSCAPE: Mapping[str, Parameter] = {
     "model": Parameter("isotropic_truncated_relu", "deck"),
     "d": Parameter(40, "open: ours"),
-    "deltas": Parameter(tuple(i / 20 for i in range(1, 20)), "ours"),
+    "deltas": Parameter(
+        {
+            "smoke": (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
+            "desk": tuple(i / 20 for i in range(1, 20)),
+            "paper": tuple(i / 40 for i in range(2, 39)),
+        },
+        "ours",
+    ),
     "sgd_deltas": Parameter(
         {
             "smoke": (0.2, 0.5, 0.8),
