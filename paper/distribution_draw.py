@@ -34,7 +34,9 @@ def draw(trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any], fol
             if i == 0:
                 axes.set_ylabel("density of $r$")
                 axes.legend(loc="upper left")
-        _risk(figure.add_subplot(grid[1, :]), trajectories, metrics)
+        bottom = grid[1, :].subgridspec(1, 2, width_ratios=[1.7, 1])
+        _risk(figure.add_subplot(bottom[0, 0]), trajectories, metrics)
+        _deviation(figure.add_subplot(bottom[0, 1]), trajectories, metrics)
         values = {name: entry["value"] for name, entry in metrics["parameters"].items()}
         figure.suptitle(
             f"SGD against distributional dynamics: truncated ReLU, d = {values['d']}, N = {values['units']}, "
@@ -83,9 +85,6 @@ def _risk(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Mapping[st
         data = trajectories[name].data
         return data["record_time"].values / epsilon, data[variable].values
 
-    t, limit = curve("particles")
-    band = ensemble.band(limit, ensemble.gathered("ensemble", trajectories))
-    axes.fill_between(t, band.lower, band.upper, label="DD, band of N units", **style.BAND)
     axes.plot(*curve("sgd", "network_risk"), label="SGD, population risk of the network", **style.NETWORK)
     axes.plot(*curve("sgd"), label="SGD, orbit-averaged risk", **style.ORBIT)
     axes.plot(*curve("fokker_planck"), label="DD (Fokker-Planck)", **style.DENSITY)
@@ -95,7 +94,22 @@ def _risk(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Mapping[st
     steps, _ = curve("sgd")
     axes.set(xscale="log", xlim=(0.8 * steps[0], 1.25 * steps[-1]), xlabel="SGD step", ylabel="risk $R$")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", ncols=2)
+    axes.legend(loc="lower left")
+
+
+def _deviation(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Any]) -> None:
+    """What SGD differs from DD by, in the band that an ensemble of networks gives."""
+    limit, sgd = trajectories["particles"].data["risk"].values, trajectories["sgd"].data
+    band = ensemble.band(limit, ensemble.gathered("ensemble", trajectories))
+    steps = sgd["record_time"].values / metrics["parameters"]["epsilon"]["value"]
+    axes.fill_between(
+        steps, band.lower - limit, band.upper - limit, label="band of DD for N units", **style.BAND
+    )
+    axes.axhline(0.0, **style.DENSITY)
+    axes.plot(steps, sgd["risk"].values - limit, label="SGD - DD, orbit-averaged risk", **style.ORBIT)
+    top = 1.9 * band.multiple * band.spread.max()
+    axes.set(xscale="log", xlim=(0.8 * steps[0], 1.25 * steps[-1]), ylim=(-top, top), xlabel="SGD step")
+    axes.legend(loc="upper right")
 
 
 def alt(metrics: Mapping[str, Any]) -> str:
