@@ -9,7 +9,7 @@ from scipy import stats
 
 from paper import presets
 from paper.distances import sampling_distance, spread
-from tests.smoke import built, failing, redrawn
+from tests.smoke import built, differences, failing, redrawn
 from workbench.measure import Measure, wasserstein1
 
 # Risk and median radius of 100,000 Langevin particles (seed 11, steps of 0.005 and 0.01) at the snapshots.
@@ -145,6 +145,29 @@ def test_stored_data_alone_redraw_the_same_picture(smoke, tmp_path):
 
 def test_every_check_holds(smoke):
     assert failing(smoke.metrics) == []
+
+
+# Pinned numbers, variance convention.  Density and Gibbs law: to 1e-3 of what moves, for steps of local error 1e-3 on
+# another machine.  SGD: float32 rounds differently there, 60,000 steps of it: a tenth of its sampling error, 0.01.
+PINNED = {
+    "snapshots.1.risk.fokker_planck": (0.941210, 1e-3),
+    "snapshots.2.risk.fokker_planck": (0.207326, 3e-4),
+    "snapshots.3.risk.fokker_planck": (0.103188, 2e-5),
+    "snapshots.3.median_r.fokker_planck": (1.766422, 1e-4),
+    "snapshots.3.risk.langevin": (0.103336, 2e-4),
+    "snapshots.3.risk.sgd_network": (0.127746, 1e-3),
+    "snapshots.3.median_r.sgd": (1.771288, 1e-3),
+    "snapshots.3.sampling_wasserstein1.sgd": (0.0110087, 1e-5),
+    "gibbs.risk": (0.10317921, 1e-7),
+    "gibbs.free_energy": (0.25815285, 1e-7),
+    "gibbs.relaxation_rate": (1.3692112, 1e-5),
+    "gibbs_free_energy_on_cells": (0.25813156, 1e-6),
+}
+
+
+def test_numbers_are_those_pinned(smoke):
+    if smoke.convention == "variance":
+        assert differences(smoke.metrics, PINNED) == []
 
 
 def test_sampling_distance_is_the_mean_distance_of_samples():
