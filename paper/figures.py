@@ -16,6 +16,8 @@ from paper import (
     noisy_draw,
     noisy_simulate,
     presets,
+    relu_draw,
+    relu_simulate,
 )
 from paper.pipeline import Figure
 from paper.presets import CONVENTIONS, SCALES
@@ -38,6 +40,13 @@ FIGURES: Mapping[str, Figure] = {
             presets.LANDSCAPE,
             landscape_simulate,
             landscape_draw,
+        ),
+        Figure(
+            "relu",
+            "risk and means of output weights, offsets and norms of ReLU units, at three Delta",
+            presets.RELU,
+            relu_simulate,
+            relu_draw,
         ),
         Figure(
             "failure",

@@ -146,3 +146,25 @@ ANIMATION: Mapping[str, Parameter] = {
     "frames": Parameter({"smoke": 24, "desk": 96, "paper": 96}, "ours"),
     "cells": Parameter({"smoke": 400, "desk": 1200, "paper": 2400}, "ours"),
 }
+
+# Risk and means of (a, b, r1) of affine ReLU units, two blocks.  epsilon and the initial law fit the published axes:
+# quoted, epsilon = 2e-4, a = b = 1 and kappa = 0.8 start r1 below them.  The networks of the band take larger steps.
+RELU: Mapping[str, Parameter] = {
+    "model": Parameter("anisotropic_relu", "deck"),
+    "d": Parameter(320, "deck"),
+    "s0": Parameter(60, "deck"),
+    "deltas": Parameter((0.2, 0.4, 0.6), "deck"),
+    "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "deck"),
+    "xi_exponent": Parameter(0.25, "quoted"),
+    "kappa": Parameter(2.0, "open: ours"),
+    "a_mean": Parameter(1.5, "open: ours"),
+    "a_std": Parameter(1.0, "open: ours"),
+    "b_mean": Parameter(0.0, "open: ours"),
+    "b_std": Parameter(0.5, "open: ours"),
+    "epsilon": Parameter({"smoke": 2e-4, "desk": 4e-6, "paper": 1e-7}, "open: ours"),
+    "t_end": Parameter(1.0, "open: ours"),
+    "networks": Parameter({"smoke": 4, "desk": 10, "paper": 10}, "ours"),
+    "epsilon_networks": Parameter({"smoke": 2e-4, "desk": 4e-6, "paper": 1e-6}, "ours"),
+    "atoms": Parameter({"smoke": (8, 4, 3, 3), "desk": (16, 5, 3, 3), "paper": (24, 5, 3, 3)}, "ours"),
+    "tolerance": Parameter(1e-4, "ours"),
+}
