@@ -18,6 +18,8 @@ from paper import (
     presets,
     relu_draw,
     relu_simulate,
+    scaling_draw,
+    scaling_simulate,
 )
 from paper.pipeline import Figure
 from paper.presets import CONVENTIONS, SCALES
@@ -68,6 +70,13 @@ FIGURES: Mapping[str, Figure] = {
             presets.NOISY,
             noisy_simulate,
             noisy_draw,
+        ),
+        Figure(
+            "scaling",
+            "deviation of SGD from distributional dynamics against N, epsilon and d, with fitted slopes",
+            presets.SCALING,
+            scaling_simulate,
+            scaling_draw,
         ),
     )
 }

@@ -161,10 +161,46 @@ RELU: Mapping[str, Parameter] = {
     "a_std": Parameter(1.0, "open: ours"),
     "b_mean": Parameter(0.0, "open: ours"),
     "b_std": Parameter(0.5, "open: ours"),
-    "epsilon": Parameter({"smoke": 2e-4, "desk": 4e-6, "paper": 1e-7}, "open: ours"),
+    "epsilon": Parameter({"smoke": 2e-5, "desk": 4e-6, "paper": 1e-7}, "open: ours"),
     "t_end": Parameter(1.0, "open: ours"),
     "networks": Parameter({"smoke": 4, "desk": 10, "paper": 10}, "ours"),
-    "epsilon_networks": Parameter({"smoke": 2e-4, "desk": 4e-6, "paper": 1e-6}, "ours"),
+    "epsilon_networks": Parameter({"smoke": 2e-5, "desk": 4e-6, "paper": 1e-6}, "ours"),
     "atoms": Parameter({"smoke": (8, 4, 3, 3), "desk": (16, 5, 3, 3), "paper": (24, 5, 3, 3)}, "ours"),
     "tolerance": Parameter(1e-4, "ours"),
+}
+
+# Deviation of SGD from DD against N, epsilon and d.  Until t_end the noise of SGD, sqrt(epsilon), is larger than the bias
+# of its steps, epsilon d, over the range of epsilon taken here.
+SCALING: Mapping[str, Parameter] = {
+    "model": Parameter("isotropic_truncated_relu", "ours"),
+    "d": Parameter(40, "ours"),
+    "delta": Parameter(0.8, "ours"),
+    "kappa": Parameter(0.8, "ours"),
+    "t_end": Parameter(0.1, "ours"),
+    "networks": Parameter({"smoke": 8, "desk": 32, "paper": 128}, "ours"),
+    "sizes": Parameter(
+        {
+            "smoke": (50, 100, 200, 400),
+            "desk": (100, 200, 400, 800, 1600),
+            "paper": (100, 200, 400, 800, 1600, 3200),
+        },
+        "ours",
+    ),
+    "epsilon": Parameter(1e-6, "ours"),
+    "steps": Parameter(
+        {
+            "smoke": (4e-6, 8e-6, 1.6e-5),
+            "desk": (1e-6, 2e-6, 4e-6, 8e-6, 1.6e-5),
+            "paper": (1e-6, 2e-6, 4e-6, 8e-6, 1.6e-5),
+        },
+        "ours",
+    ),
+    "reference_step": Parameter({"smoke": 1e-6, "desk": 2.5e-7, "paper": 1.25e-7}, "ours"),
+    "units": Parameter(200, "ours"),
+    "dimensions": Parameter(
+        {"smoke": (20, 80), "desk": (20, 40, 80, 160), "paper": (20, 40, 80, 160, 320)}, "ours"
+    ),
+    "dimension_step": Parameter(1.6e-5, "ours"),
+    "drawn_sizes": Parameter((25, 50, 100, 200, 400), "ours"),
+    "draws": Parameter({"smoke": 16, "desk": 64, "paper": 256}, "ours"),
 }
