@@ -35,12 +35,14 @@ def draw(_runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pa
         label = f"from DD, N = {values['units']}"
         step.plot(metrics["epsilon"]["x"], from_dd, label=label, **(style.ORBIT | {"markersize": 5}))
         step.set(xlabel="step $\\varepsilon$", ylabel="the same, from smaller steps")
-        step.legend(loc="center right")
+        step.legend(loc="upper left", bbox_to_anchor=(0.0, 0.84))
         _slope(dimension, metrics["dimension"], 0.5, "$d^{1/2}$")
         dimension.set(xlabel="dimension $d$", ylabel="the same, from smaller steps")
         _lemma(lemma, metrics["lemma"])
-        for axes in (units, step, dimension, lemma):
+        for axes, name in ((units, "units"), (step, "epsilon"), (dimension, "dimension"), (lemma, "lemma")):
             axes.set(xscale="log", yscale="log")
+            axes.set_xticks(metrics[name]["x"], [f"{value:g}" for value in metrics[name]["x"]])
+            axes.minorticks_off()
             if axes is not step:
                 axes.legend(loc="best")
         figure.suptitle(
