@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -68,12 +69,13 @@ def processes(workers: int) -> Iterator[Executor | None]:
         return
     # not forked: MPI and threads of libraries do not survive that
     context = multiprocessing.get_context("spawn")
-    news = context.Queue()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(news,)) as pool:
+    news, stop = context.Queue(), context.Event()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(news, stop)) as pool:
         pool.news = news  # type: ignore[attr-defined]
         try:
             yield pool
         except BaseException:
+            stop.set()  # jobs under way end at their next sign of life
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -117,9 +119,16 @@ def do(
                     tell(*pool.news.get_nowait())  # type: ignore[attr-defined]
             for future in ready:
                 name = waiting.pop(future)
-                if not future.cancelled():
+                if future.cancelled():
+                    continue
+                try:
                     _note(name, future.result(), failures, done)
-                    tell(name, 1.0)
+                except BrokenProcessPool as error:
+                    raise NumericalFailure(
+                        f"{name}: its process was killed, perhaps for want of memory: give fewer --workers; "
+                        f"what the others had is kept in {folder}"
+                    ) from error
+                tell(name, 1.0)
             if failures:
                 for future in waiting:
                     future.cancel()
@@ -151,13 +160,20 @@ def _do(name: str, job: Job, folder: Path, progress: Progress) -> str | None:
     return None
 
 
-_news: Any = None  # in a process of the pool: where it tells how far it is
+_channel: tuple[Any, Any]  # in a process of the pool: where it tells how far it is, and whether to stop
 
 
-def _begin(news: Any) -> None:
-    global _news
-    _news = news
+def _begin(news: Any, stop: Any) -> None:
+    global _channel
+    _channel = news, stop
 
 
 def _do_and_tell(name: str, job: Job, folder: Path) -> str | None:
-    return _do(name, job, folder, lambda fraction: _news.put((name, fraction)))
+    news, stop = _channel
+
+    def tell(fraction: float) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        news.put((name, fraction))
+
+    return _do(name, job, folder, tell)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import shutil
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,36 @@ def test_a_failure_in_another_process_keeps_the_rest(folder):
     with pytest.raises(BadInput, match="beta = 1"), jobs.processes(2) as pool:
         jobs.do({"good": good, "bad": bad}, folder / "runs", lambda fraction: None, pool, done.append)
     assert done in ([], ["good"])
+
+
+def test_an_interruption_ends_the_jobs_under_way(folder):
+    """Within seconds, of jobs that would take minutes; and what was done is kept."""
+    long = Job("sgd", problem(snapshots=(10.0,)), SGDConfig(epsilon=1e-7, units=50))
+    short = Job("particles", problem(), ParticlesConfig(atoms=3))
+    folder.mkdir()
+    done: list[str] = []
+
+    def interrupt(fraction: float) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), jobs.processes(2) as pool:
+        jobs.do({"short": short, "long": long}, folder / "runs", interrupt, pool, done.append)
+    assert done == ["short"] and (folder / "runs" / "short.nc").exists()
+    assert time.monotonic() - start < 100  # 10^8 steps take far longer on any machine
+
+
+def test_a_process_that_is_killed_is_named(folder):
+    folder.mkdir()
+
+    def kill(fraction: float) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    long = Job("sgd", problem(snapshots=(10.0,)), SGDConfig(epsilon=1e-7, units=50))
+    with pytest.raises(NumericalFailure, match="long: its process was killed"), jobs.processes(2) as pool:
+        jobs.do({"long": long}, folder / "runs", kill, pool, lambda name: None)
 
 
 def test_sgd_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
