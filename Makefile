@@ -2,14 +2,15 @@
 #
 #   make PYTHON=/path/to/python3.13 …   the interpreter for .venv (default: tools/find-python.sh looks for one)
 #   make test ARGS='-k gaussian -x'     further arguments for pytest; WORKERS=0 runs it in one process
-#   make figures SCALE=paper            smoke | desk | paper
+#   make figures SCALE=paper            smoke | desk | paper; all but desk into figures-SCALE
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env test lint derive figures bench clean
+.PHONY: help env test lint derive figures report bench clean
 
 PYTHON ?=
 SCALE ?= desk
+FIGURES ?= figures$(if $(filter desk,$(SCALE)),,-$(SCALE))
 WORKERS ?= 2
 ARGS ?=
 
@@ -33,8 +34,9 @@ help:
 	@echo 'make lint     check style and types'
 	@echo 'make derive   run every derivation; models write their module in solvers/generated'
 	@echo 'make figures  derive, solve, draw      (SCALE=smoke|desk|paper, now $(SCALE))'
+	@echo 'make report   the figures as pages for a browser, in report/   (of $(FIGURES)/)'
 	@echo 'make bench    run the benchmarks, peers installed first; each prints its table'
-	@echo 'make clean    remove .venv, figures and caches'
+	@echo 'make clean    remove .venv, figures, report and caches'
 
 env: $(STAMP)
 
@@ -64,8 +66,11 @@ derive: $(STAMP)
 	 done
 
 figures: derive
-	$(BIN)/workbench reproduce distribution noisy --scale $(SCALE) --convention std --out figures/std --overwrite
-	$(BIN)/workbench reproduce distribution noisy --scale $(SCALE) --convention variance --out figures/variance --overwrite
+	$(BIN)/workbench reproduce all --scale $(SCALE) --convention std --workers $(or $(filter-out 0,$(WORKERS)),1) --out $(FIGURES)/std
+	$(BIN)/workbench reproduce all --scale $(SCALE) --convention variance --workers $(or $(filter-out 0,$(WORKERS)),1) --out $(FIGURES)/variance
+
+report: $(STAMP)
+	$(BIN)/workbench report --figures $(FIGURES) --out report
 
 # What the benchmarks compare with; a benchmark names what it misses, so a failure here stops none of them.
 $(PEERS): $(STAMP)
@@ -78,5 +83,5 @@ bench: $(PEERS)
 	 done
 
 clean:
-	rm -rf $(VENV) figures build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) figures figures-* report build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from solvers import particles, sgd
 from workbench import cli
@@ -265,11 +264,22 @@ def test_numerical_failure_in_a_figure_keeps_what_was_computed(capsys, tmp_path,
 
     monkeypatch.setattr(sgd, "solve", fail)
     code, _, err = run(capsys, "reproduce", "distribution", "--scale", "smoke", "--out", tmp_path)
-    assert code == 3 and "step 7" in message(err) and "partial.nc" in message(err)
-    with xr.open_datatree(tmp_path / "distribution" / "partial.nc", engine="h5netcdf") as tree:
-        # the two solvers that had finished, and the failed one
-        assert set(tree.children) == {"particles", "fokker_planck", "failed"}
-        assert tree["failed"].sizes["snapshot"] == 1
+    kept = tmp_path / "distribution" / "runs" / "sgd.partial.nc"
+    assert code == 3 and "step 7" in message(err) and str(kept) in message(err)
+    assert Trajectory.load(kept).data.sizes["snapshot"] == 1
+
+
+def test_unknown_figures_and_scales_are_named_with_the_mend(capsys, tmp_path):
+    for words, mend in (
+        (["distribucion"], "did you mean distribution?"),
+        (["distribution", "--scale", "dest"], "did you mean desk?"),
+        (["distribution", "--convention", "sdt"], "did you mean std?"),
+        (["distribution", "--workers", "0"], "workers = 0"),
+        (["distribution", "--seed", "-1"], "seed = -1"),
+    ):
+        code, _, err = run(capsys, "reproduce", *words, "--out", tmp_path / "figures")
+        assert code == 2 and mend in message(err)
+    assert not (tmp_path / "figures").exists()
 
 
 def test_json_failure_is_one_object(capsys):

@@ -1,4 +1,4 @@
-"""The command line: ``workbench models | figures | derive | solve | sweep | reproduce``.
+"""The command line: ``workbench models | figures | derive | solve | sweep | reproduce | report | completion``.
 
 Exit codes: 0 done; 2 bad input (one message with the offending value and the mend); 3 a run that failed
 for numerical reasons (where, and what was kept).  Progress goes to standard error, results to standard
@@ -20,12 +20,12 @@ from typing import Any
 
 import click
 
-from workbench import __version__
+from workbench import __version__, completion, options
 from workbench.checks import whole_number
 from workbench.errors import BadInput, CertificateFailure, NumericalFailure
+from workbench.examples import examples
 from workbench.lock import exclusive
 from workbench.runs import (
-    METHODS,
     PARALLEL,
     Run,
     attempt,
@@ -39,37 +39,20 @@ from workbench.runs import (
 )
 from workbench.settings import one_of, read_whole_number, split_settings
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object last on standard output."
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True, epilog=examples()
 )
-
-method_option = click.option("--method", required=True, help=f"One of {', '.join(METHODS)}.")
-settings_option = click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter, e.g. --set d=40; repeatable."
-)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="workbench")
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """Mean-field theory of two-layer networks: derive, solve, compare with SGD.
-
-    \b
-    Examples
-      workbench models
-      workbench derive isotropic_truncated_relu --format latex
-      workbench solve isotropic_truncated_relu --method particles --set d=40 --out dd.nc
-      mpiexec -n 4 workbench solve anisotropic_truncated_relu --method fokker-planck --set beta=200 --out fp.nc
-      workbench sweep isotropic_truncated_relu --method stationary --set lam=0.01 --over beta=50,100,200 --out gibbs
-      workbench reproduce distribution --scale smoke --out figures
-    """
+    """Mean-field theory of two-layer networks: derive, solve, compare with SGD."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-@commands.command()
-@json_option
+@commands.command(epilog=examples("models"))
+@options.as_json
 def models(as_json: bool) -> dict[str, Any]:
     """List the models that have a generated module."""
     listing = {}
@@ -83,8 +66,8 @@ def models(as_json: bool) -> dict[str, Any]:
     return {"models": listing}
 
 
-@commands.command()
-@json_option
+@commands.command(epilog=examples("figures"))
+@options.as_json
 def figures(as_json: bool) -> dict[str, Any]:
     """List the figures that `reproduce` makes."""
     listing = {figure.name: figure.title for figure in _figures().FIGURES.values()}
@@ -94,14 +77,14 @@ def figures(as_json: bool) -> dict[str, Any]:
     return {"figures": listing}
 
 
-@commands.command()
-@click.argument("model")
-@click.option("--format", "form", default="text", show_default=True, help="text, latex or html.")
-@json_option
+@commands.command(epilog=examples("derive"))
+@options.model_or_limit
+@options.form
+@options.as_json
 def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
     """Derive MODEL and print the steps with their certificates; MODEL `limit` is the mean-field limit itself."""
     one_of("model", model, [*model_names(), "limit"])
-    one_of("format", form, ("text", "latex", "html"))
+    one_of("format", form, completion.FORMATS)
     from workbench import kramers_moyal, render
     from workbench.certificates import Certificate
     from workbench.derivation import derive as derive_model
@@ -131,14 +114,14 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
     return {"model": model, "format": form, "derivation": rendered, "certificates": certificates}
 
 
-@commands.command()
-@click.argument("model")
-@method_option
-@settings_option
+@commands.command(epilog=examples("solve"))
+@options.model
+@options.method
+@options.settings
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The netCDF file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @click.option("--resume", is_flag=True, help="Go on with a run of sgd that was interrupted.")
-@json_option
+@options.as_json
 def solve(
     model: str,
     method: str,
@@ -178,21 +161,14 @@ def solve(
     return summary
 
 
-@commands.command()
-@click.argument("model")
-@method_option
-@settings_option
-@click.option(
-    "--over",
-    "grid",
-    multiple=True,
-    required=True,
-    metavar="NAME=V1,V2,…",
-    help="A parameter and its values; repeated, every combination is run.",
-)
+@commands.command(epilog=examples("sweep"))
+@options.model
+@options.method
+@options.settings
+@options.grid
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write into.")
 @click.option("--overwrite", is_flag=True, help="Replace results in an existing folder.")
-@json_option
+@options.as_json
 def sweep(
     model: str,
     method: str,
@@ -233,17 +209,10 @@ def sweep(
     return {"model": model, "method": method, "out": str(out), "runs": entries}
 
 
-@commands.command()
-@click.argument("figure", nargs=-1, required=True)
-@click.option(
-    "--scale", default="desk", show_default=True, help="smoke (seconds), desk (minutes) or paper (published)."
-)
-@click.option(
-    "--convention",
-    default="std",
-    show_default=True,
-    help="std: tau = 1 +- Delta; variance: tau^2 = 1 +- Delta.",
-)
+@commands.command(epilog=examples("reproduce"))
+@options.figure
+@options.scale
+@options.convention
 @click.option("--seed", default="0", show_default=True, help="Seed of all SGD runs.")
 @click.option("--workers", default="1", show_default=True, help="Runs that are made at once.")
 @click.option(
@@ -258,7 +227,7 @@ def sweep(
     is_flag=True,
     help="Replace what another scale, convention or seed, or somebody else, left there.",
 )
-@json_option
+@options.as_json
 def reproduce(
     figure: tuple[str, ...],
     scale: str,
@@ -273,11 +242,6 @@ def reproduce(
 
     What is there and up to date, by content hash, is not made again; an interrupted command goes on when it is
     given once more.
-
-    \b
-    Examples
-      workbench reproduce distribution --scale smoke --out figures/smoke
-      workbench reproduce all --scale paper --workers 2 --out figures/paper
     """
     paper = _figures()
     if "all" in figure:
@@ -293,9 +257,9 @@ def reproduce(
     pipeline = import_module("paper.pipeline")
     chosen = {name: paper.FIGURES[name] for name in dict.fromkeys(figure)}
     settings = {name: chosen[name].setting(scale, convention, seed_number) for name in chosen}
+    make_writable_folder(out)
     for name in chosen:  # every slip is named before anything is solved
         pipeline.begin(chosen[name], out / name, settings[name], overwrite)
-        make_writable_folder(out / name)
     done, metrics = {}, {}
     with import_module("paper.jobs").processes(count) as pool:
         for name in chosen:
@@ -317,6 +281,56 @@ def reproduce(
         "done": done,
         "metrics": metrics,
     }
+
+
+@commands.command(epilog=examples("report"))
+@click.option(
+    "--figures",
+    "folder",
+    default="figures",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder with std/FIGURE and variance/FIGURE, or FIGURE itself, that `reproduce` wrote.",
+)
+@click.option(
+    "--out",
+    default="report",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the report.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Write into a folder that holds something else than a report."
+)
+@options.as_json
+def report(folder: Path, out: Path, overwrite: bool, as_json: bool) -> dict[str, Any]:
+    """Write the figures as pages that a browser reads from disk, without a network: OUT/index.html.
+
+    With each figure: its numbers and checks, where its parameters come from, its model with the derivation, and the
+    generated code.  What is stale is marked, and what is not what `reproduce` wrote is named and not shown.
+    """
+    build = import_module("paper.report.build")
+    build.check(folder, out, overwrite)
+    with exclusive(out), progress_bar("report") as progress:
+        summary = build.write(folder, out, overwrite, progress)
+    if not as_json:
+        click.echo(f"wrote {out / 'index.html'}")
+    return {"out": str(out), **summary}
+
+
+@commands.command("completion", epilog=examples("completion"))
+@options.shell
+@options.as_json
+def completion_script(shell: str, as_json: bool) -> dict[str, Any]:
+    """Print what SHELL (bash, zsh or fish) reads to complete models, methods, settings and figures.
+
+    For the shell at hand: eval "$(workbench completion bash)", for fish: workbench completion fish | source.
+    For every new one, put it where the shell looks when it starts, as below.
+    """
+    script = completion.script(commands, shell)
+    if not as_json:
+        click.echo(script, nl=False)
+    return {"shell": shell, "script": script}
 
 
 def _figures() -> ModuleType:

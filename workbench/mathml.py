@@ -57,9 +57,7 @@ class MathML(MathMLPresentationPrinter):
     def written(self, element: Any) -> str:
         """An element as text, with true minus signs and upright d and e."""
         text = element.toxml().encode("ascii", "xmlcharrefreplace").decode()
-        text = text.replace("<mo>&dd;</mo>", f"{THIN}{UPRIGHT_D}").replace(
-            "<mi>&ExponentialE;</mi>", UPRIGHT_E
-        )
+        text = text.replace("<mo>&dd;</mo>", THIN + UPRIGHT_D).replace("<mi>&ExponentialE;</mi>", UPRIGHT_E)
         return re.sub(r"<m([on])>-", r"<m\1>&#x2212;", text)
 
     def aligned(self, equation: sp.Eq) -> Any:
@@ -97,11 +95,12 @@ class MathML(MathMLPresentationPrinter):
         return self._element("mi", letter, mathvariant="normal")
 
     def _brackets(self, *inner: Any) -> Any:
-        row = self._element("mrow", *inner)
-        grow = "true" if any(row.getElementsByTagName(name) for name in TALL) else "false"
-        left, right = (self._element("mo", sign, stretchy=grow) for sign in "()")
         # in a row of their own: only its first and last sign are set as brackets, without space around them
-        return self._element("mrow", left, *inner, right)
+        row = self._element("mrow", self._element("mo", "("), *inner, self._element("mo", ")"))
+        if not any(row.getElementsByTagName(name) for name in TALL):
+            for bracket in (row.firstChild, row.lastChild):
+                bracket.setAttribute("stretchy", "false")
+        return row
 
     def _call(self, head: Any, arguments: tuple[Any, ...]) -> Any:
         inner: list[Any] = []
@@ -156,7 +155,8 @@ class MathML(MathMLPresentationPrinter):
     def _print_Mul(self, expr: sp.Mul) -> Any:
         """With derivatives, integrals and exponentials behind the fraction bar, not above it in small type."""
         tall = [factor for factor in expr.args if isinstance(factor, sp.Derivative | sp.Integral | sp.exp)]
-        rest = sp.Mul(*(factor for factor in expr.args if factor not in tall))
+        # not evaluated: a number would be multiplied into a sum
+        rest = sp.Mul._from_args([factor for factor in expr.args if factor not in tall])
         if not tall or (len(tall) > 1 and sp.fraction(rest)[1] == 1):
             return super()._print_Mul(expr)
         last = [self._print(tall[0])] if len(tall) == 1 else [self._brackets(self._print(f)) for f in tall]

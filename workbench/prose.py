@@ -1,4 +1,4 @@
-"""Prose with formulas, written with LaTeX between dollar signs, as HTML."""
+"""Prose with formulas, in LaTeX between dollar signs or in ASCII, as HTML."""
 
 from __future__ import annotations
 
@@ -91,3 +91,71 @@ def _sign(token: str) -> str:
     if token.isascii() and token.isalpha():
         return f"<i>{token}</i>"
     return {"-": "−", "'": "′"}.get(token) or escape(token)
+
+
+# ---- formulas in ASCII
+
+GREEK = {
+    "alpha": "α",
+    "beta": "β",
+    "epsilon": "ε",
+    "kappa": "κ",
+    "lam": "λ",
+    "lambda": "λ",
+    "mu": "μ",
+    "xi": "ξ",
+    "phi": "φ",
+    "psi": "ψ",
+    "rho": "ρ",
+    "drho": "dρ",
+    "sigma": "σ",
+    "tau": "τ",
+    "theta": "θ",
+    "Delta": "Δ",
+    "Psi": "Ψ",
+    "Phi": "Φ",
+    "oo": "∞",
+    "yhat": "ŷ",
+    "grad": "∇",
+}
+INDEXED = {"sum": "Σ", "delta": "δ"}  # words but for their index
+OPERATORS = {"+-": "±", "->": "→", "<-": "←", ">=": "≥", "<=": "≤"}
+WORD = re.compile(rf"(?<![\w.])({'|'.join(GREEK)}|(?:{'|'.join(INDEXED)})(?=_))(?=$|[^A-Za-z0-9])")
+# a letter, number or bracket with a short index or power: w_i, sigma_*, 10^-6, N^(-1/2), tau_y^2
+SCRIPT = re.compile(
+    r"(?P<base>(?<![A-Za-z_])[A-Za-z0-9α-ωΑ-Ωŷ∫]|(?<=\d)\d|[)\]]|(?<=</sub>))"
+    r"(?P<sign>[_^])(?P<script>\([^()]*\)|[+-]?\d+|[A-Za-zα-ω]{1,3}|[+*±-])(?![A-Za-z0-9])"
+)
+
+
+def signs(text: str) -> str:
+    """Prose with formulas in ASCII, as tau_y^2 or N^(-1/2), with Greek letters, indices and powers, as HTML."""
+    text = re.sub(r"<(?=\S)([^<>=]*,[^<>=]*)>", r"⟨\1⟩", text)
+    for ascii_sign, sign in OPERATORS.items():
+        text = text.replace(ascii_sign, sign)
+    text = re.sub(r"\bint (?=[A-Z])", "∫", text)
+    text = WORD.sub(lambda match: {**GREEK, **INDEXED}[match[1]], text)
+    text = re.sub(r"((?<=[\d)\]*])|(?<=\b[A-Za-zα-ωΑ-Ω])) - (?=[\w(])", " − ", text)  # no dash between words
+    text = re.sub(r"(?:^|(?<=[\s(]))-(?=[\w(])", "−", text)
+    html = escape(text, quote=False)
+    html = re.sub(r"\b([WL])([12])\b", r"\1<sub>\2</sub>", html)  # distances
+    html = re.sub(r"\b\d+(\.\d+)?e[+-]\d+\b", lambda match: decimal(float(match[0]), 6), html)
+    for _ in range(2):  # an index, then a power on it
+        html = SCRIPT.sub(_script, html)
+    return html
+
+
+def _script(match: re.Match[str]) -> str:
+    tag = "sub" if match["sign"] == "_" else "sup"
+    words = match["script"].removeprefix("(").removesuffix(")")
+    words = GREEK.get(words, words)
+    return f"{match['base']}<{tag}>{words.replace('-', '−')}</{tag}>"
+
+
+def decimal(value: float, digits: int) -> str:
+    """A number to ``digits`` digits, its power of ten as such, as HTML."""
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    if not exponent:
+        return mantissa.replace("-", "−")
+    power = f"10<sup>{int(exponent)}</sup>"
+    return (power if mantissa == "1" else f"{mantissa} × {power}").replace("-", "−")

@@ -12,7 +12,7 @@ from sympy.printing.latex import LatexPrinter
 
 from workbench.certificates import Certificate
 from workbench.mathml import display
-from workbench.prose import SIGNS, prose
+from workbench.prose import SIGNS, decimal, prose, signs
 from workbench.steps import Step
 
 
@@ -143,8 +143,8 @@ def _folded(step: Step) -> str:
 def certificate_table(certificates: Sequence[Certificate]) -> str:
     """Claim, oracle, deviation and tolerance of each certificate."""
     rows = "".join(
-        f"<tr><td>{escape(c.claim)}</td><td>{escape(c.oracle)}</td>"
-        f"<td>{c.deviation:.1e}</td><td>{c.tolerance:.0e}</td></tr>"
+        f"<tr><td>{signs(c.claim)}</td><td>{signs(c.oracle)}</td>"
+        f"<td>{decimal(c.deviation, 2)}</td><td>{decimal(c.tolerance, 1)}</td></tr>"
         for c in certificates
     )
     head = "".join(f'<th scope="col">{word}</th>' for word in ("claim", "oracle", "deviation", "tolerance"))

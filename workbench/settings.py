@@ -119,6 +119,13 @@ def split_settings(settings: Iterable[str]) -> dict[str, str]:
     return result
 
 
+def setting_names(module: ModuleType | None, config: type | None) -> tuple[str, ...]:
+    """What can be set: the model's parameters, those of every Problem, and the fields of the solver's config."""
+    parameters = () if module is None else module.PARAMETERS
+    options = () if config is None else tuple(field.name for field in fields(config))
+    return (*parameters, *_PROBLEM, *options)
+
+
 def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) -> tuple[Problem, Any]:
     """The Problem and the config (of dataclass ``config``) that ``settings`` describe.
 
@@ -129,7 +136,7 @@ def read_problem(module: ModuleType, settings: Mapping[str, str], config: type) 
     """
     options = {field.name: field for field in fields(config)}
     for name in settings:
-        one_of(f"parameter of {module.NAME}", name, (*module.PARAMETERS, *_PROBLEM, *options))
+        one_of(f"parameter of {module.NAME}", name, setting_names(module, config))
 
     def value(name: str, default: Any) -> Any:
         return _PROBLEM[name](name, settings[name]) if name in settings else default

@@ -93,7 +93,7 @@
       const y = (value) => bottom - (value / top[frame]) * (bottom - MARGIN.top);
       const at = (value) => value.toFixed(1);
       grid.replaceChildren();
-      for (const { value, text } of ticks(0, top[frame], 4)) {
+      for (const { value, text } of ticks(0, top[frame], 5)) {
         grid.append(element("path", { d: `M${MARGIN.left} ${at(y(value))}H${right}` }));
         grid.append(element("text", { x: MARGIN.left - 8, y: at(y(value) + 4), "text-anchor": "end" }, text));
       }

@@ -13,16 +13,16 @@ from typing import Any
 from paper.figures import FIGURES
 from paper.pipeline import Figure
 from paper.report import pages
-from paper.report.collect import FILES, Stand, stands
+from paper.report.collect import Stand, stands
 from paper.report.model import ModelPart, model
 from paper.report.tutorial import run
 from workbench.errors import BadInput
-from workbench.runs import make_writable_folder
+from workbench.runs import make_writable_folder, model_names
 
 FORMAT = 1
 INDEX = "report.json"  # what tells the folder of a report from others
 TUTORIAL = Path(__file__).parents[1] / "tutorial.py"
-STATIC = ("style.css", "script.js", "animation.js")
+STATIC = ("style.css", "script.js", "animation.js", "icon.svg")
 
 type Progress = Callable[[float], None]
 
@@ -33,7 +33,7 @@ def write(
     overwrite: bool = False,
     progress: Progress = lambda fraction: None,
     index: Mapping[str, Figure] = FIGURES,
-    tutorial: Path = TUTORIAL,
+    tutorial: Path | None = None,
 ) -> dict[str, Any]:
     """Write the report of the folder ``figures`` to the folder ``out``; what it says of them, in short.
 
@@ -47,14 +47,13 @@ def write(
     CertificateFailure
         of a model of a figure.
     """
+    earlier = check(figures, out, overwrite)
     found = stands(index, figures)
     target = out.resolve()  # a link to a folder stays one
-    earlier = _earlier(out, overwrite)
-    make_writable_folder(target.parent)
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
     try:
         made.chmod(0o777 & ~_umask())  # not for the owner alone
-        summary = _fill(made, found, progress, tutorial)
+        summary = _fill(made, found, progress, tutorial or TUTORIAL)
         _put(made, target, earlier)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -64,7 +63,9 @@ def write(
 
 def _fill(folder: Path, found: Mapping[str, list[Stand]], progress: Progress, script: Path) -> dict[str, Any]:
     """All files of the report."""
-    names = {name for row in found.values() for stand in row if stand.shown and (name := pages.model_name(stand))}
+    shown = [stand for row in found.values() for stand in row if stand.shown]
+    # an earlier preset may name a model that is gone
+    names = {pages.model_name(stand) for stand in shown} & set(model_names())
     models: dict[str, ModelPart] = {}
     for name in sorted(names):
         models[name] = model(name)
@@ -78,10 +79,10 @@ def _fill(folder: Path, found: Mapping[str, list[Stand]], progress: Progress, sc
         _text(folder / f"{lesson.name}.html", pages.script(templates, lesson, list(found)))
     for name in STATIC:
         shutil.copyfile(pages.HERE / name, folder / name)
-    for stand in (stand for row in found.values() for stand in row if stand.shown):
+    for stand in shown:
         part = folder / stand.part
         part.mkdir(parents=True)
-        for name in FILES:
+        for name in ("metrics.json", *stand.pictures):
             shutil.copyfile(stand.folder / name, part / name)
     summary = {
         "figures": {name: {stand.convention: _short(stand) for stand in row} for name, row in found.items()},
@@ -107,12 +108,17 @@ def _short(stand: Stand) -> dict[str, Any]:
     return short
 
 
-def _earlier(out: Path, overwrite: bool) -> set[str]:
-    """What an earlier report left in the folder, as names in it; BadInput where it holds something else."""
+def check(figures: Path, out: Path, overwrite: bool = False) -> set[str]:
+    """Make sure of both folders before any work; what an earlier report left in ``out``, as names in it."""
+    if not figures.is_dir():
+        raise BadInput(
+            f"--figures {figures}: there is no such folder: name one that `workbench reproduce` wrote, or `make figures`"
+        )
+    make_writable_folder(out.resolve().parent)
     if not out.exists():
         return set()
     if not out.is_dir():
-        raise BadInput(f"--out {out} is a file: name a folder, e.g. --out {out.with_suffix('')}-report")
+        raise BadInput(f"--out {out} is a file: name a folder")
     try:
         content = json.loads((out / INDEX).read_text("utf-8"))
         if content["format"] == FORMAT:

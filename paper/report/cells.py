@@ -25,7 +25,13 @@ def cells(script: str) -> list[Cell]:
     def end() -> None:
         text = "\n".join(map(_bare, lines) if markdown else lines)
         if text.strip():
-            found.append(Cell(markdown, text.strip("\n").rstrip() if not markdown else text.strip(), above + _blank(lines)))
+            found.append(
+                Cell(
+                    markdown,
+                    text.strip("\n").rstrip() if not markdown else text.strip(),
+                    above + _blank(lines),
+                )
+            )
 
     for number, line in enumerate(script.splitlines(), 1):
         marker = MARKER.match(line)

@@ -10,10 +10,9 @@ from typing import Any
 
 from paper.pipeline import Build, Figure, state
 from paper.presets import CONVENTIONS, SCALES
-from workbench.errors import BadInput
 
 SHOWN = ("current", "stale")
-FILES = ("figure.svg", "figure.png", "metrics.json")  # what the report copies
+PICTURES = {"figure.svg": "SVG", "figure.png": "PNG"}
 
 STATES = {
     "current": "up to date",
@@ -52,6 +51,11 @@ class Stand:
         return self.state in SHOWN
 
     @property
+    def pictures(self) -> list[str]:
+        """Names of the pictures that may be shown."""
+        return [name for name in PICTURES if self.build and name in self.build.drawn]
+
+    @property
     def part(self) -> str:
         """The folder of its files within the report."""
         return f"pictures/{self.convention}/{self.figure.name}"
@@ -81,17 +85,7 @@ class Stand:
 
 
 def stands(figures: Mapping[str, Figure], folder: Path) -> dict[str, list[Stand]]:
-    """NAME -> how it stands under each convention, in ``folder``/CONVENTION/NAME, or in ``folder``/NAME.
-
-    Raises
-    ------
-    BadInput
-        where there is no such folder.
-    """
-    if not folder.is_dir():
-        raise BadInput(
-            f"--figures {folder}: there is no such folder: name one that `workbench reproduce` wrote, or `make figures`"
-        )
+    """NAME -> how it stands under each convention, in ``folder``/CONVENTION/NAME, or in ``folder``/NAME."""
     conventions = [name for name in CONVENTIONS if (folder / name).is_dir()]
     direct = not conventions and any((folder / name).is_dir() for name in figures)
     return {

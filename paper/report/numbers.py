@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from paper.report.words import signs
+from workbench import prose
 
 DIGITS = 4
 
@@ -26,12 +27,7 @@ def value(number: Any, digits: int = 6) -> Markup:
         return escape(f"{number:,}" if abs(number) >= 10_000 else str(number))
     if not math.isfinite(number):
         return escape(str(number).replace("inf", "∞").replace("nan", "not a number"))
-    mantissa, _, exponent = f"{number:.{digits}g}".partition("e")
-    mantissa = mantissa.replace("-", "−")
-    if not exponent:
-        return escape(mantissa)
-    power = Markup("10<sup>{}</sup>").format(str(int(exponent)).replace("-", "−"))
-    return power if mantissa == "1" else Markup("{} × {}").format(mantissa, power)
+    return Markup(prose.decimal(number, digits))
 
 
 def interval(check: Mapping[str, Any]) -> Markup:

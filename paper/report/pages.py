@@ -16,7 +16,7 @@ from paper import presets
 from paper.fingerprint import versions
 from paper.report import animation, numbers
 from paper.report.cells import leading
-from paper.report.collect import MEANINGS, STATES, Stand
+from paper.report.collect import MEANINGS, PICTURES, STATES, Stand
 from paper.report.model import ModelPart
 from paper.report.tutorial import Tutorial
 from paper.report.words import markdown, signs, title_and_rest
@@ -25,8 +25,8 @@ from workbench import __version__
 HERE = Path(__file__).parent
 HEADER = ("figure", "scale", "convention", "seed", "parameters", "wall_time", "versions", "checks")
 CONVENTION = {
-    "std": "τ± = 1 ± Δ are standard deviations",
-    "variance": "τ±² = 1 ± Δ are variances",
+    "std": signs("tau_+- = 1 +- Delta are standard deviations"),
+    "variance": signs("tau_+-^2 = 1 +- Delta are variances"),
 }
 
 
@@ -48,13 +48,11 @@ def environment() -> Environment:
         "duration": numbers.duration,
         "sentence": lambda text: text[:1].upper() + text[1:],
     }
-    made.globals |= {"STATES": STATES, "MEANINGS": MEANINGS, "CONVENTION": CONVENTION}
+    made.globals |= {"PICTURES": PICTURES, "STATES": STATES, "MEANINGS": MEANINGS, "CONVENTION": CONVENTION}
     return made
 
 
-def index(
-    templates: Environment, stands: Mapping[str, Sequence[Stand]], tutorial: Tutorial | None
-) -> str:
+def index(templates: Environment, stands: Mapping[str, Sequence[Stand]], tutorial: Tutorial | None) -> str:
     """The page that all others are reached from."""
     every = [stand for row in stands.values() for stand in row]
     checks = [check for stand in every if stand.shown for check in stand.metrics["checks"]]
@@ -85,13 +83,17 @@ def figure(
     row = stands[name]
     script = Path(str(getattr(find_spec(row[0].figure.simulation.__name__), "origin", "")))
     title, words = title_and_rest(leading(script.read_text("utf-8")) if script.is_file() else "")
+    shown = [_part(stand) for stand in row if stand.shown]
     return templates.get_template("figure.html").render(
         figure=row[0].figure,
         stands=row,
-        parts=[_part(stand) for stand in row if stand.shown],
+        shown=shown,
+        moves=any(part["film"] for part in shown),
         heading=title,
         words=markdown(words, 3),
-        models=models,
+        models=[
+            models[name] for name in dict.fromkeys(model_name(p["stand"]) for p in shown) if name in models
+        ],
         provenance=_provenance(),
         before=names[place - 1] if place else None,
         after=names[place + 1] if place + 1 < len(names) else None,
@@ -105,9 +107,9 @@ def script(templates: Environment, tutorial: Tutorial, names: Sequence[str]) -> 
     return templates.get_template("tutorial.html").render(tutorial=tutorial, navigation=list(names))
 
 
-def model_name(stand: Stand) -> str | None:
-    """The model of a figure that may be shown."""
-    return stand.metrics.get("parameters", {}).get("model", {}).get("value")
+def model_name(stand: Stand) -> str:
+    """The model of a figure that may be shown; empty where it has none."""
+    return str(stand.metrics["parameters"].get("model", {}).get("value", ""))
 
 
 def _part(stand: Stand) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _part(stand: Stand) -> dict[str, Any]:
     flaw = animation.flaw(stand.animation) if stand.animation is not None else ""
     return {
         "stand": stand,
-        "size": _size(stand.folder / "figure.svg"),
+        "size": _size(stand.folder / "figure.svg") if "figure.svg" in stand.pictures else None,
         "failing": [check for check in metrics["checks"] if not check["holds"]],
         "film": animation.embedded(stand.animation) if stand.animation is not None and not flaw else None,
         "flaw": flaw,

@@ -23,8 +23,14 @@
 
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
 
+  function choose() {
+    const theme = remembered();
+    if (["light", "dark"].includes(theme)) root.dataset.theme = theme;
+  }
+
   // before the page is painted
-  if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
+  root.classList.add("scripted");
+  choose();
 
   function theme() {
     const button = document.querySelector("button.theme");
@@ -38,6 +44,13 @@
       label();
     });
     system.addEventListener("change", label);
+    // chosen in another tab, or before this page was come back to
+    for (const event of ["storage", "pageshow"]) {
+      addEventListener(event, () => {
+        choose();
+        label();
+      });
+    }
     label();
     button.hidden = false;
   }

@@ -2,6 +2,7 @@
 
 Cells run in order in one namespace, as ``__main__``, in a folder of their own.  A matplotlib figure that a cell leaves
 in the variable ``figure`` is shown below it; its alternative text is the variable ``alt``, where the cell leaves one.
+A first line of prose that stands alone is a heading.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 
 from paper import style
 from paper.report.cells import cells
-from paper.report.words import markdown, python, title_and_rest
+from paper.report.words import markdown, python, signs, title_and_rest
 from workbench.errors import BadInput
 
 
@@ -55,8 +56,6 @@ def run(path: Path, progress: Callable[[float], None] = lambda fraction: None) -
     """
     script = cells(path.read_text("utf-8"))
     title = ""
-    if script and script[0].markdown:
-        title, rest = title_and_rest(script[0].text)
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
     compiler = codeop.Compile()  # remembers imports from __future__
     parts: list[Part] = []
@@ -65,8 +64,13 @@ def run(path: Path, progress: Callable[[float], None] = lambda fraction: None) -
     with tempfile.TemporaryDirectory() as folder, chdir(folder), matplotlib.rc_context(style.RC):
         for number, cell in enumerate(script):
             if cell.markdown:
-                text = rest if number == 0 and title else cell.text
-                parts.append(Part(prose=markdown(text, 2 if number == 0 and title else 1)))
+                heading, text = title_and_rest(cell.text)
+                prose = markdown(text, 2)
+                if number == 0:
+                    title = heading
+                elif heading:
+                    prose = Markup("<h2>{}</h2>\n").format(signs(heading)) + prose
+                parts.append(Part(prose=prose))
             else:
                 output = _run(cell.text, cell.above, place, namespace, compiler)
                 figure = namespace.get("figure")
@@ -88,7 +92,9 @@ def _run(text: str, above: int, path: Path, namespace: dict[str, Any], compiler:
         with redirect_stdout(printed):
             exec(code, namespace)
     except (Exception, SystemExit) as error:
-        raise BadInput(f"{path.name}, line {_line(error, path)}: {type(error).__name__}: {error}: mend the script") from error
+        raise BadInput(
+            f"{path.name}, line {_line(error, path)}: {type(error).__name__}: {error}: mend the script"
+        ) from error
     return printed.getvalue().rstrip()
 
 
