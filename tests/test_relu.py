@@ -8,8 +8,7 @@ import pytest
 from paper.figures import FIGURES
 from paper.relu_simulate import means_of, problem_of
 from solvers import particles
-from tests.smoke import built, failing, redrawn
-
+from tests.smoke import built, differences, failing, redrawn
 
 # Pinned numbers.  DD: to 1e-6, the error of its Runge-Kutta steps.  SGD: 50,000 steps in float32, which rounds differently
 # on another machine: less than 1e-3 of each number.
