@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from paper.distribution_simulate import distribution_problem
-from paper.presets import DISTRIBUTION
+from paper.distribution_simulate import problem_of
+from paper.figures import FIGURES
 from solvers import fokker_planck, particles, sgd
 from solvers.generated import isotropic_truncated_relu as module
 from solvers.network import population_risk
@@ -40,9 +40,8 @@ def main() -> None:
     derivation = derive(isotropic_gaussians(truncated_relu()))
     print(f"derive with certificates               {time.perf_counter() - start:9.3f} s  (once)")
     print(f"generate and load the module           {seconds(lambda: load(generate(derivation), 'm')):9.3f} s")
-    value = {name: parameter.at("desk") for name, parameter in DISTRIBUTION.items()}
     for convention in ("std", "variance"):
-        problem = distribution_problem(value, convention)
+        problem = problem_of(FIGURES["distribution"].setting("desk", convention))
         for solver in (particles, fokker_planck):
             name = solver.__name__.partition(".")[2]
             wall = seconds(partial(solver.solve, problem))
