@@ -21,6 +21,7 @@ PINNED = {
     "epsilon.rms.2": (0.0044295, 9e-5),
     "epsilon.slope": (0.58926, 2e-2),
     "dimension.slope": (0.16226, 2e-2),
+    "dimension.largest_over_bound": (0.28423, 5e-3),
     "lemma.mean_excess.0": (0.6662961, 1e-6),
     "lemma.mean_excess.4": (0.0456232, 1e-6),
     "lemma.expected.4": (0.04230790, 1e-7),
