@@ -166,7 +166,7 @@ def test_the_index_has_every_figure_with_its_states_in_words(report: Path) -> No
     assert re.search(r"workbench \S+, python \S+, sympy 1\.14", " ".join(page.texts("dd")))
 
 
-def test_nothing_of_what_is_foreign_unfinished_or_missing_is_shown(report: Path) -> None:
+def test_nothing_of_what_is_foreign_unfinished_or_missing_is_shown(place: Path, report: Path) -> None:
     everything = "".join(
         path.read_text("utf-8") for path in report.rglob("*") if path.suffix in (".html", ".json")
     )
@@ -178,6 +178,8 @@ def test_nothing_of_what_is_foreign_unfinished_or_missing_is_shown(report: Path)
     assert "--scale smoke --convention std --seed 3 --out figures/std --overwrite" in "".join(
         Page(report / "failure.html").texts("code")
     )
+    foreign, _ = collect.stands(figures(), place / "figures")["failure"]
+    assert foreign.state == "foreign" and not foreign.metrics
     copied = {path.relative_to(report / "pictures").parts[:2] for path in (report / "pictures").rglob("*.*")}
     assert copied == {("std", "noisy"), ("std", "animation"), ("variance", "noisy")}
 
@@ -458,6 +460,7 @@ def test_values(number: Any, shown: str) -> None:
         (0.95, None, "Does not hold: SGD lies inside: 0.88, not at least 0.95."),
         (None, 0.5, "Does not hold: SGD lies inside: 0.88, not at most 0.5."),
         (0.1, 0.5, "Does not hold: SGD lies inside: 0.88, not 0.1 to 0.5."),
+        (0.5, 0.500001, "Does not hold: SGD lies inside: 0.88, not 0.5 to 0.500001."),
     ],
 )
 def test_sentences_about_checks(low: float | None, high: float | None, sentence: str) -> None:

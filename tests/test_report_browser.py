@@ -64,6 +64,12 @@ def open_all(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(d => (d.open = true))")
 
 
+def follow(page: Page, name: str, target: str) -> None:
+    """Click a link, and wait for the page that it leads to."""
+    page.get_by_role("link", name=name).click()
+    page.wait_for_url(f"**/{target}")
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_load_in_silence_with_all_images(browser: Browser, report: Path, name: str) -> None:
     with opened(browser, report, name) as page:
@@ -131,7 +137,8 @@ def test_the_animation_plays_pauses_and_can_be_scrubbed(browser: Browser, report
     with opened(browser, report, "animation", reduced_motion="reduce") as page:
         start = frame(page)
         page.wait_for_timeout(300)
-        assert frame(page) == start and start[0] == 0  # it does not start by itself
+        # it does not start by itself
+        assert frame(page) == start and start[0] == 0 and page.locator(".play").text_content() == "Play"
         page.locator(".speed").select_option("4")
         play = page.get_by_role("button", name="Play")
         play.click()
@@ -171,6 +178,7 @@ def test_the_animation_obeys_the_keyboard(browser: Browser, report: Path) -> Non
         assert page.locator(".play").text_content() == "Pause"
         page.keyboard.press("ArrowLeft")
         assert page.locator(".play").text_content() == "Play"
+        page.locator(".scrub").fill("3")
         page.locator(".speed").focus()
         before = frame(page)
         page.keyboard.press("ArrowDown")
@@ -224,12 +232,15 @@ def test_the_theme_can_be_chosen_and_is_remembered(browser: Browser, report: Pat
         assert dark != light
         page.reload()
         assert page.evaluate(BACKGROUND) == dark
-        page.get_by_role("link", name="Noisy SGD").click()
-        assert page.url.endswith("/noisy.html") and page.evaluate(BACKGROUND) == dark
+        follow(page, "Noisy SGD", "noisy.html")
+        assert page.evaluate(BACKGROUND) == dark
         page.get_by_role("button", name="Use light colours").click()
         assert page.evaluate(BACKGROUND) == light
-        page.go_back()
-        page.wait_for_function(f"document.body && {BACKGROUND} === '{light}'")
+        page.go_back(wait_until="load")
+        assert page.evaluate(BACKGROUND) == light
+        # chosen elsewhere meanwhile
+        page.evaluate("localStorage.setItem('theme', 'dark'); dispatchEvent(new Event('pageshow'))")
+        assert page.evaluate(BACKGROUND) == dark
     with opened(browser, report, "index", color_scheme="dark") as page:
         assert page.evaluate(BACKGROUND) == dark
 
@@ -342,21 +353,17 @@ def test_the_skip_link_and_the_menu(browser: Browser, report: Path) -> None:
 
 def test_links_lead_from_page_to_page(browser: Browser, report: Path) -> None:
     with opened(browser, report, "index", reduced_motion="reduce") as page:
-        page.get_by_role("link", name="The norms of the weights").click()
-        assert page.url.endswith("/animation.html")
         names = list(FIGURES)
         following = names[names.index("animation") + 1]
-        page.get_by_role("link", name=f"{following.capitalize()} →").click()
-        assert page.url.endswith(f"/{following}.html")
-        page.get_by_role("link", name="← Animation").click()
-        page.get_by_role("link", name="Certificates").click()
-        assert page.url.endswith("#certificates-isotropic_truncated_relu")
+        follow(page, "The norms of the weights", "animation.html")
+        follow(page, f"{following.capitalize()} →", f"{following}.html")
+        follow(page, "← Animation", "animation.html")
+        follow(page, "Certificates", "animation.html#certificates-isotropic_truncated_relu")
         top = page.evaluate("document.querySelector(location.hash).getBoundingClientRect().top")
         bar = page.evaluate("document.querySelector('.bar').getBoundingClientRect().bottom")
         assert bar <= top < 200  # the bar stays where it is, and does not hide it
-        page.get_by_role("link", name="Tutorial").click()
-        page.get_by_role("link", name="Mean-field workbench").click()
-        assert page.url.endswith("/index.html")
+        follow(page, "Tutorial", "tutorial.html")
+        follow(page, "Mean-field workbench", "index.html")
 
 
 def test_motion_is_smooth_only_where_it_is_wanted(browser: Browser, report: Path) -> None:
@@ -383,4 +390,5 @@ def test_without_javascript_everything_can_be_read(browser: Browser, report: Pat
         assert page.get_by_text("The animation needs JavaScript").is_visible()
         page.locator(".steps summary").first.click()
         assert page.locator(".steps math").first.is_visible()
-        assert not page.locator("button.theme").is_visible() and not page.locator("button.all").is_visible()
+        for name in ("button.theme", "button.all", ".controls", ".hint"):
+            assert not page.locator(name).is_visible(), name

@@ -39,7 +39,9 @@ def interval(check: Mapping[str, Any]) -> Markup:
         return Markup("at least {}").format(value(low, DIGITS))
     if low is None:
         return Markup("at most {}").format(value(high, DIGITS))
-    return Markup("{} to {}").format(value(low, DIGITS), value(high, DIGITS))
+    ends = [(value(low, digits), value(high, digits)) for digits in (DIGITS, 2 * DIGITS)]
+    # a narrow interval shows its width
+    return Markup("{} to {}").format(*(ends[0] if ends[0][0] != ends[0][1] else ends[1]))
 
 
 def failure(check: Mapping[str, Any]) -> Markup:
