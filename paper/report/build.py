@@ -22,7 +22,7 @@ from workbench.runs import make_writable_folder, model_names
 FORMAT = 1
 INDEX = "report.json"  # what tells the folder of a report from others
 TUTORIAL = Path(__file__).parents[1] / "tutorial.py"
-STATIC = ("style.css", "script.js", "animation.js", "icon.svg")
+STATIC = ("style.css", "pages.css", "script.js", "animation.js", "icon.svg")
 
 type Progress = Callable[[float], None]
 
