@@ -168,24 +168,32 @@ def make(
     return Made(metrics, tuple(done), tuple(notes))
 
 
-def begin(figure: Figure, folder: Path, setting: Setting, overwrite: bool) -> Build:
-    """The build of the folder, which is made if need be; BadInput where it holds something else."""
-    fresh = Build(figure.name, setting.scale, setting.convention, setting.seed)
+def found(figure: Figure, folder: Path, setting: Setting, overwrite: bool) -> Build | None:
+    """The build of this setting in the folder, if there is one; BadInput where the folder holds something else."""
     build = Build.load(folder) if folder.is_dir() else None
-    if build is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+    fresh = identity(Build(figure.name, setting.scale, setting.convention, setting.seed))
+    if build is not None and identity(build) == fresh:
+        return build
+    if overwrite or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if build is None:
         raise BadInput(
             f"{folder} exists and was not made by this command: choose another folder, or add --overwrite"
         )
-    if build is not None and identity(build) != identity(fresh) and not overwrite:
-        raise BadInput(
-            f"{folder} holds the figure {build.figure} at scale {build.scale}, convention {build.convention}, "
-            f"seed {build.seed}: choose another folder, or add --overwrite"
-        )
-    if build is None or identity(build) != identity(fresh):
+    raise BadInput(
+        f"{folder} holds the figure {build.figure} at scale {build.scale}, convention {build.convention}, "
+        f"seed {build.seed}: choose another folder, or add --overwrite"
+    )
+
+
+def begin(figure: Figure, folder: Path, setting: Setting, overwrite: bool) -> Build:
+    """The build to go on with, a new one in a folder made for it if need be; BadInput as ``found``."""
+    build = found(figure, folder, setting, overwrite)
+    if build is None:
+        build = Build(figure.name, setting.scale, setting.convention, setting.seed)
         shutil.rmtree(folder / "runs", ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        fresh.save(folder)
-        return fresh
+        build.save(folder)
     return build
 
 

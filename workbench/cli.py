@@ -259,7 +259,7 @@ def reproduce(
     settings = {name: chosen[name].setting(scale, convention, seed_number) for name in chosen}
     make_writable_folder(out)
     for name in chosen:  # every slip is named before anything is solved
-        pipeline.begin(chosen[name], out / name, settings[name], overwrite)
+        pipeline.found(chosen[name], out / name, settings[name], overwrite)
     done, metrics = {}, {}
     with import_module("paper.jobs").processes(count) as pool:
         for name in chosen:
