@@ -20,7 +20,11 @@ SHARE = 0.95  # of the records, at which a network has to be inside
 
 
 def jobs(name: str, problem: Problem, config: SGDConfig, count: int) -> dict[str, Job]:
-    """Jobs NAME_1, NAME_5, ... that train ``count`` networks, replicas 1 to ``count``, as ``config`` trains its own."""
+    """Jobs NAME_1, NAME_5, ... that train ``count`` networks, replicas 1 to ``count``, as ``config`` trains its own.
+
+    Of their risks only the orbit-averaged one is recorded.
+    """
+    config = replace(config, held_out=0, network_risk=False)
     firsts = range(config.replica + 1, config.replica + 1 + count, AT_ONCE)
     end = config.replica + 1 + count
     return {
@@ -31,13 +35,13 @@ def jobs(name: str, problem: Problem, config: SGDConfig, count: int) -> dict[str
     }
 
 
-def gathered(name: str, runs: Mapping[str, Trajectory], variable: str = "risk") -> Array:
-    """A recorded risk of every network of the jobs NAME_..., shape (networks, records)."""
+def gathered(name: str, runs: Mapping[str, Trajectory]) -> Array:
+    """The recorded orbit-averaged risk of every network of the jobs NAME_..., shape (networks, records)."""
     parts = []
     for key, run in runs.items():
         if key.startswith(f"{name}_") and key.removeprefix(f"{name}_").isdigit():
-            several = run.data.get(f"replica_{variable}")
-            parts.append(run.data[variable].values[None] if several is None else several.values)
+            several = run.data.get("replica_risk")
+            parts.append(run.data["risk"].values[None] if several is None else several.values)
     return np.concatenate(parts)
 
 

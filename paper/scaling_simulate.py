@@ -59,7 +59,12 @@ def jobs(setting: Setting) -> dict[str, Job]:
 
     def ensemble(problem: Problem, epsilon: float, units: int) -> Job:
         config = SGDConfig(
-            epsilon=epsilon, units=units, seed=setting.seed, replicas=setting["networks"], held_out=0
+            epsilon=epsilon,
+            units=units,
+            seed=setting.seed,
+            replicas=setting["networks"],
+            held_out=0,
+            network_risk=False,  # the orbit-averaged one is compared
         )
         return Job("sgd", problem, config)
 

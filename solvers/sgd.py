@@ -67,6 +67,8 @@ class SGDConfig:
         evaluated in float64.
     held_out
         samples, never trained on, for ``held_out_risk``; 0: none.
+    network_risk
+        evaluate ``network_risk``, O(N^2) at each record; without it that is nan.
     keep_weights
         store the weights themselves at every snapshot, not only their reduced coordinates.
     checkpoint, checkpoint_interval, resume
@@ -89,6 +91,7 @@ class SGDConfig:
     backend: str = "auto"
     precision: str = "float32"
     held_out: int = 1024
+    network_risk: bool = True
     keep_weights: bool = False
     checkpoint: str | None = None
     checkpoint_interval: float = 60.0
@@ -107,7 +110,7 @@ class SGDConfig:
         for name, known in (("backend", BACKENDS), ("precision", ("float32", "float64"))):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} = {getattr(self, name)!r}: choose from {', '.join(known)}")
-        for name in ("keep_weights", "resume"):
+        for name in ("network_risk", "keep_weights", "resume"):
             if not isinstance(getattr(self, name), bool):
                 raise BadInput(f"{name} = {getattr(self, name)!r}: give True or False")
         if not (self.checkpoint is None or isinstance(self.checkpoint, str)):

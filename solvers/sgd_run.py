@@ -201,11 +201,11 @@ class Run:
                 points = network.reduced(module, p)
                 values = {
                     "risk": risk(module, Measure.uniform(points), p),
-                    "network_risk": population_risk(module, network, p),
+                    "network_risk": self._network_risk(network),
                     "online_risk": float(self._squares[r]) / self._since,
                     "held_out_risk": self._held_out_risk(r, network),
                 }
-                if not all(math.isfinite(value) for name, value in values.items() if name != "held_out_risk"):
+                if not (math.isfinite(values["risk"]) and math.isfinite(values["online_risk"])):
                     raise NumericalFailure(f"risks {values} at step {stop.step}")
             except NumericalFailure as error:
                 raise self._failure(stop.step, "the risk") from error
@@ -224,6 +224,12 @@ class Run:
         if not self._affine:
             return Network(W, None, None)
         return Network(W[:, :d], _on_host(self.units.a[r]).astype(float), W[:, d])
+
+    def _network_risk(self, network: Network) -> float:
+        """The exact risk, or nan where it is not asked for."""
+        if not self.config.network_risk:
+            return math.nan
+        return population_risk(self.problem.module, network, self.problem.parameters)
 
     def _held_out_risk(self, r: int, network: Network) -> float:
         """The mean of (y - yhat)^2 over samples that are never trained on; nan where none are asked for."""
@@ -309,7 +315,10 @@ def identity(problem: Problem, config: Any, replicas: Sequence[int], backend: st
         "xi_exponent": float(problem.schedule.exponent),
         **{
             name: getattr(config, name)
-            for name in ("epsilon", "units", "seed", "block", "precision", "held_out", "keep_weights")
+            for name in (
+                *("epsilon", "units", "seed", "block", "precision"),
+                *("held_out", "network_risk", "keep_weights"),
+            )
         },
         "replicas": list(replicas),
         "backend": backend,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
@@ -213,6 +214,16 @@ def test_steps_are_counted_on_across_chunks() -> None:
     W, _, _ = plain_loop(problem, config, 1100)
     found = solve(problem, config).data["weights_full"].values[0]
     np.testing.assert_allclose(found, W, rtol=0, atol=1e-11 * np.abs(W).max())
+
+
+def test_the_exact_risk_is_left_out_where_it_is_not_asked_for() -> None:
+    """And nothing else changes."""
+    config = exact(epsilon=1e-3, units=6, replicas=2)
+    full, without = (solve(make_problem(), replace(config, network_risk=asked)) for asked in (True, False))
+    changed = {"network_risk", "replica_network_risk", "network_risk_quantile"}
+    for name in changed:
+        assert np.isfinite(full.data[name].values).all() and np.isnan(without.data[name].values).all()
+    assert full.data.drop_vars(changed).equals(without.data.drop_vars(changed))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.NAME)
@@ -427,6 +438,7 @@ def test_a_risk_that_overflows_before_the_squared_error_is_found() -> None:
         ({"block": 0}, "block = 0"),
         ({"block": 1025}, "block = 1025"),
         ({"held_out": -1}, "held_out = -1"),
+        ({"network_risk": 1}, "network_risk = 1"),
         ({"checkpoint_interval": -1.0}, r"checkpoint_interval = -1\.0"),
         ({"backend": "fortran"}, "backend = 'fortran'"),
         ({"precision": "float16"}, "precision = 'float16'"),
