@@ -37,7 +37,8 @@ def draw(runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pat
             axes.bar(edges[:-1], film["sgd"][i], np.diff(edges), align="edge", label="SGD", **style.HISTOGRAM)
             axes.plot(film["r"], film["density"][i], label="DD", **style.DENSITY)
             axes.set(xlim=(0, edges[-1]), xlabel="radius $r = |w|$", title=f"t = {film['times'][i]:.2g}")
-            axes.set_ylim(0, 1.1 * max(film["sgd"][i]))
+            bars, peak = max(film["sgd"][i]), max(film["density"][i])
+            axes.set_ylim(0, 1.1 * (peak if bars < peak < 2 * bars else bars))  # collapsed units are a spike
             if column == 0:
                 axes.set_ylabel("density of $r$")
                 axes.legend(loc="upper right")
@@ -90,15 +91,12 @@ def _quantiles(axes: Any, metrics: Mapping[str, Any]) -> None:
     sgd = np.array([frame["quantiles_sgd"] for frame in metrics["frames"]])
     dd = np.array([frame["quantiles_dd"] for frame in metrics["frames"]])
     every = max(1, len(t) // 24)
-    for k, level in enumerate(metrics["levels"]):
-        axes.plot(t, dd[:, k], label="DD" if k == 0 else None, **style.DENSITY)
-        axes.plot(t[::every], sgd[::every, k], label="SGD" if k == 0 else None, **style.NETWORK)
-        axes.annotate(
-            f"{level:.0%}", (t[-1], dd[-1, k]), xytext=(4, -3), textcoords="offset points", fontsize=8
-        )
-    axes.set(xlabel="time $t$", ylabel="quantiles of $r$", xlim=(0, 1.03 * t[-1]))
+    levels = ", ".join(f"{100 * level:g}" for level in metrics["levels"])
+    axes.plot(t, dd, label=[f"DD, quantiles {levels} %", *[None] * (len(dd[0]) - 1)], **style.DENSITY)
+    axes.plot(t[::every], sgd[::every], label=["SGD", *[None] * (len(sgd[0]) - 1)], **style.NETWORK)
+    axes.set(xlabel="time $t$", ylabel="quantiles of $r$", xlim=(0, 1.01 * t[-1]))
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
 
 
 def alt(metrics: Mapping[str, Any]) -> str:

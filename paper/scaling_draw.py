@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from paper import style
 from workbench.trajectory import Trajectory
@@ -42,6 +43,8 @@ def draw(_runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pa
         for axes, name in ((units, "units"), (step, "epsilon"), (dimension, "dimension"), (lemma, "lemma")):
             axes.set(xscale="log", yscale="log")
             axes.set_xticks(metrics[name]["x"], [f"{value:g}" for value in metrics[name]["x"]])
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
             if axes is not step:
                 axes.legend(loc="best")

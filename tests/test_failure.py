@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from paper import failure_simulate
@@ -65,8 +66,6 @@ def test_the_collapsed_network_is_the_constant_of_the_activation():
     module = failure_simulate.problem_of(setting, 0.1).module
     p = setting.data(0.5)
     # all units are -2.5: E (y + 2.5)^2 = 1 + 2.5^2, and V(0) = 0
-    import numpy as np
-
     zero = np.zeros((1, 1))
     assert float(1 + 2 * module.V(zero, p)[0] + module.U(zero, zero, p)[0]) == pytest.approx(7.25, abs=1e-12)
 
