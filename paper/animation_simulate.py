@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from paper.distances import sampling_distance, spread
 from paper.jobs import Job
 from paper.setting import Check, Setting, at_whole_steps
 from solvers.fokker_planck import FokkerPlanckConfig
-from solvers.sgd import SGDConfig
 from workbench.measure import wasserstein1
 from workbench.problem import GaussianInitialLaw, Problem
 from workbench.trajectory import Trajectory
@@ -35,7 +33,7 @@ def problem_of(setting: Setting) -> Problem:
     frames, end = setting["frames"], setting["t_end"]
     times = end * (np.arange(1, frames + 1) / frames) ** 2
     return Problem(
-        import_module(f"solvers.generated.{setting['model']}"),
+        setting.module,
         setting.data(setting["delta"]),
         at_whole_steps(times.tolist(), setting["epsilon"]),
         initial=GaussianInitialLaw(setting["kappa"]),
@@ -45,9 +43,8 @@ def problem_of(setting: Setting) -> Problem:
 def jobs(setting: Setting) -> dict[str, Job]:
     """SGD and Fokker-Planck."""
     problem = problem_of(setting)
-    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
     return {
-        "sgd": Job("sgd", problem, sgd),
+        "sgd": Job("sgd", problem, setting.sgd),
         "fokker_planck": Job("fokker_planck", problem, FokkerPlanckConfig(cells=setting["cells"])),
     }
 

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from paper.jobs import Job
 from paper.setting import Check, Setting
 from solvers.fokker_planck import FokkerPlanckConfig
 from solvers.particles import ParticlesConfig
-from solvers.sgd import SGDConfig
 from workbench.measure import wasserstein1
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
 from workbench.trajectory import Trajectory
@@ -46,7 +44,7 @@ def problem_of(setting: Setting) -> Problem:
     # one SGD step is the earliest time that SGD can record
     first = max(min(snapshots), setting["epsilon"])
     return Problem(
-        import_module(f"solvers.generated.{setting['model']}"),
+        setting.module,
         setting.data(setting["delta"]),
         snapshots,
         records=log_spaced_times(first, snapshots[-1], per_decade=setting["records_per_decade"])[:-1],
@@ -58,10 +56,9 @@ def problem_of(setting: Setting) -> Problem:
 def jobs(setting: Setting) -> dict[str, Job]:
     """SGD, an ensemble of it, particles and Fokker-Planck."""
     problem = problem_of(setting)
-    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
     return {
-        "sgd": Job("sgd", problem, sgd),
-        **ensemble.jobs("ensemble", problem, sgd, setting["networks"]),
+        "sgd": Job("sgd", problem, setting.sgd),
+        **ensemble.jobs("ensemble", problem, setting.sgd, setting["networks"]),
         "fokker_planck": Job("fokker_planck", problem, FokkerPlanckConfig(cells=setting["cells"])),
         "particles": Job("particles", problem, ParticlesConfig(atoms=setting["atoms"])),
     }

@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from paper.jobs import Job
 from paper.setting import Check, Setting, at_whole_steps
 from solvers.landscape import LandscapeConfig
 from solvers.particles import ParticlesConfig
-from solvers.sgd import SGDConfig
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
 from workbench.trajectory import Trajectory
 
@@ -41,7 +39,7 @@ def problem_of(setting: Setting, kappa: float, d: float | None = None) -> Proble
     end, first = setting["t_end"], setting["epsilon"]
     times = at_whole_steps(log_spaced_times(first, end, per_decade=6), setting["epsilon"])
     return Problem(
-        import_module(f"solvers.generated.{setting['model']}"),
+        setting.module,
         {**setting.data(setting["delta"]), **({} if d is None else {"d": d})},
         times,  # the mean of r is known at snapshots only
         initial=GaussianInitialLaw(kappa),
@@ -54,8 +52,7 @@ def jobs(setting: Setting) -> dict[str, Job]:
     found: dict[str, Job] = {}
     for kappa in setting["kappas"]:
         problem = problem_of(setting, kappa)
-        sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
-        found[f"sgd_{kappa:g}"] = Job("sgd", problem, sgd)
+        found[f"sgd_{kappa:g}"] = Job("sgd", problem, setting.sgd)
         found[f"particles_{kappa:g}"] = Job("particles", problem, ParticlesConfig(atoms=setting["atoms"]))
         infinite = problem_of(setting, kappa, math.inf)
         found[f"infinite_{kappa:g}"] = Job("particles", infinite, ParticlesConfig(atoms=1))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from paper.jobs import Job
 from paper.setting import Check, Setting
 from solvers import landscape
 from solvers.landscape import DeltaThreshold, LandscapeConfig
-from solvers.sgd import SGDConfig
 from workbench.problem import GaussianInitialLaw, Problem, log_spaced_times
 from workbench.trajectory import Trajectory
 
@@ -37,24 +36,19 @@ PAST = 1e-3  # a threshold, from where the next one is looked for
 
 
 # %%
-def module_of(setting: Setting) -> Any:
-    """The generated module."""
-    return import_module(f"solvers.generated.{setting['model']}")
-
-
-def step_and_end(setting: Setting, delta: float) -> tuple[float, float]:
-    """(epsilon, end of the run) of SGD at one Delta."""
-    slow = "_slow" if delta >= setting["slow_from"] else ""
-    return setting[f"epsilon{slow}"], setting[f"t_end{slow}"]
+def at_speed(setting: Setting, name: str, delta: float) -> float:
+    """epsilon or t_end at one Delta."""
+    value: float = setting[f"{name}_slow" if delta >= setting["slow_from"] else name]
+    return value
 
 
 def problem_of(setting: Setting, delta: float) -> Problem:
     """The Problem at one Delta: records close together where the last slope is fitted."""
-    _, end = step_and_end(setting, delta)
+    end = at_speed(setting, "t_end", delta)
     middle = end * math.exp(-E_FOLDS)
     early = log_spaced_times(0.1, middle, per_decade=4)[:-1]
     return Problem(
-        module_of(setting),
+        setting.module,
         setting.data(delta),
         (end,),
         records=(*early, *log_spaced_times(middle, end, per_decade=24)[:-1]),
@@ -64,9 +58,13 @@ def problem_of(setting: Setting, delta: float) -> Problem:
 
 def jobs(setting: Setting) -> dict[str, Job]:
     """The landscape at every Delta, and SGD at some."""
-    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
     trained = {
-        f"sgd_{delta:g}": Job("sgd", problem_of(setting, delta), sgd) for delta in setting["sgd_deltas"]
+        f"sgd_{delta:g}": Job(
+            "sgd",
+            problem_of(setting, delta),
+            replace(setting.sgd, epsilon=at_speed(setting, "epsilon", delta)),
+        )
+        for delta in setting["sgd_deltas"]
     }
     solved = {
         f"landscape_{delta:g}": Job("landscape", problem_of(setting, delta), LandscapeConfig())
@@ -82,7 +80,7 @@ def jobs(setting: Setting) -> dict[str, Job]:
 # %%
 def metrics(setting: Setting, runs: Mapping[str, Trajectory]) -> dict[str, Any]:
     """Infimum, best single delta and SGD at every Delta, the thresholds, and the checks."""
-    module = module_of(setting)
+    module = setting.module
     solved = {key: run.data for key, run in runs.items() if key.startswith("landscape_")}
     infimum = [
         {
@@ -111,7 +109,7 @@ def metrics(setting: Setting, runs: Mapping[str, Trajectory]) -> dict[str, Any]:
 
 def optimal_range(setting: Setting) -> tuple[DeltaThreshold | None, DeltaThreshold]:
     """Where the best single delta starts being optimal (None: it is from the least Delta on), and where it stops."""
-    module, least = module_of(setting), min(setting["deltas"])
+    module, least = setting.module, min(setting["deltas"])
     first = landscape.delta_threshold(module, setting.data, low=least)
     if landscape.single_delta(module, setting.data(least)).gap < OPTIMAL:
         return None, first
@@ -141,7 +139,7 @@ def sgd_numbers(setting: Setting, runs: Mapping[str, Trajectory], delta: float) 
 def room_of(setting: Setting, solved: Trajectory, delta: float) -> float:
     """K = int U(theta, theta) drho_opt, at fixed angle 0  [MMN18]."""
     rho = landscape.at_finite_radii(solved.measure(0))
-    alike = module_of(setting).U_pair(rho.points, rho.points, np.ones_like(rho.points), setting.data(delta))
+    alike = setting.module.U_pair(rho.points, rho.points, np.ones_like(rho.points), setting.data(delta))
     return float(rho.weights @ alike)
 
 

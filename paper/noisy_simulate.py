@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from solvers import stationary
 from solvers.cells import Cells, free_energy
 from solvers.fokker_planck import FokkerPlanckConfig
 from solvers.langevin import LangevinConfig
-from solvers.sgd import SGDConfig
 from solvers.stationary import StationaryConfig
 from workbench.measure import wasserstein1
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
@@ -44,7 +42,7 @@ def problem_of(setting: Setting) -> Problem:
     """The Problem of the figure."""
     snapshots = setting["snapshots"]
     return Problem(
-        import_module(f"solvers.generated.{setting['model']}"),
+        setting.module,
         setting.data(setting["delta"]),
         snapshots,
         # one SGD step is the earliest time that SGD can record
@@ -58,11 +56,10 @@ def problem_of(setting: Setting) -> Problem:
 
 def jobs(setting: Setting) -> dict[str, Job]:
     """SGD, Langevin particles, Fokker-Planck and the Gibbs law."""
-    problem, seed = problem_of(setting), setting.seed
-    langevin = LangevinConfig(particles=setting["particles"], dt=setting["dt"], seed=seed)
-    sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=seed)
+    problem = problem_of(setting)
+    langevin = LangevinConfig(particles=setting["particles"], dt=setting["dt"], seed=setting.seed)
     return {
-        "sgd": Job("sgd", problem, sgd),
+        "sgd": Job("sgd", problem, setting.sgd),
         "langevin": Job("langevin", problem, langevin),
         "fokker_planck": Job("fokker_planck", problem, FokkerPlanckConfig(cells=(setting["cells"],))),
         "stationary": Job("stationary", problem, StationaryConfig(cells=(setting["cells"],))),

@@ -14,6 +14,7 @@ from typing import Any
 
 SCALES = ("smoke", "desk", "paper")
 CONVENTIONS = ("std", "variance")
+PROVENANCES = ("deck", "quoted", "open: ours", "ours")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -26,7 +25,6 @@ from paper import ensemble
 from paper.jobs import Job
 from paper.setting import Check, Setting, at_whole_steps
 from solvers.particles import ParticlesConfig
-from solvers.sgd import SGDConfig
 from workbench.problem import GaussianInitialLaw, Problem, StepSchedule, log_spaced_times
 from workbench.trajectory import Trajectory
 
@@ -40,7 +38,7 @@ def problem_of(setting: Setting, delta: float) -> Problem:
     step, end = setting["epsilon_networks"], setting["t_end"]
     law = {name: setting[name] for name in ("kappa", "a_mean", "a_std", "b_mean", "b_std")}
     return Problem(
-        import_module(f"solvers.generated.{setting['model']}"),
+        setting.module,
         {**setting.data(delta), "tolerance": setting["tolerance"]},
         at_whole_steps(log_spaced_times(step, end, PER_DECADE), step),
         initial=GaussianInitialLaw(**law),
@@ -53,7 +51,7 @@ def jobs(setting: Setting) -> dict[str, Job]:
     found: dict[str, Job] = {}
     for delta in setting["deltas"]:
         problem = problem_of(setting, delta)
-        sgd = SGDConfig(epsilon=setting["epsilon"], units=setting["units"], seed=setting.seed)
+        sgd = setting.sgd
         # of an ensemble the records are enough: its snapshots would be most of the data
         recorded = replace(problem, snapshots=problem.snapshots[-1:], records=problem.snapshots[:-1])
         larger = replace(sgd, epsilon=setting["epsilon_networks"])

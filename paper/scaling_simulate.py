@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from paper.setting import Check, Setting
 from solvers import landscape, network
 from solvers.landscape import LandscapeConfig
 from solvers.particles import ParticlesConfig
-from solvers.sgd import SGDConfig
 from workbench.measure import Array
 from workbench.problem import GaussianInitialLaw, Problem
 from workbench.trajectory import Trajectory
@@ -45,7 +43,7 @@ def problem_of(setting: Setting, d: int) -> Problem:
     """The Problem in dimension d."""
     times = tuple(setting["t_end"] * (k + 1) / RECORDS for k in range(RECORDS))
     return Problem(
-        import_module(f"solvers.generated.{setting['model']}"),
+        setting.module,
         {**setting.data(setting["delta"]), "d": d},
         times[-1:],
         records=times[:-1],
@@ -58,15 +56,9 @@ def jobs(setting: Setting) -> dict[str, Job]:
     own = problem_of(setting, setting["d"])
 
     def ensemble(problem: Problem, epsilon: float, units: int) -> Job:
-        config = SGDConfig(
-            epsilon=epsilon,
-            units=units,
-            seed=setting.seed,
-            replicas=setting["networks"],
-            held_out=0,
-            network_risk=False,  # the orbit-averaged one is compared
-        )
-        return Job("sgd", problem, config)
+        # of the risks the orbit-averaged one is compared
+        few = replace(setting.sgd, replicas=setting["networks"], held_out=0, network_risk=False)
+        return Job("sgd", problem, replace(few, epsilon=epsilon, units=units))
 
     smallest, units = setting["reference_step"], setting["units"]
     return {

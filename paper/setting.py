@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from paper.presets import Parameter, tau
+from solvers.sgd import SGDConfig
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,16 @@ class Setting:
 
     def __getitem__(self, name: str) -> Any:
         return self.preset[name].at(self.scale, self.convention)
+
+    @property
+    def module(self) -> ModuleType:
+        """The generated module of the model."""
+        return import_module(f"solvers.generated.{self['model']}")
+
+    @property
+    def sgd(self) -> SGDConfig:
+        """SGD with the step and the number of units of the preset."""
+        return SGDConfig(epsilon=self["epsilon"], units=self["units"], seed=self.seed)
 
     def data(self, delta: float) -> dict[str, Any]:
         """Parameters of the data law at ``delta``: d (and s0 where the preset has one), tau_plus, tau_minus."""
