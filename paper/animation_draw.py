@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paper import style
+from workbench.files import replace_file
 from workbench.trajectory import Trajectory
 
 BARS = 48
@@ -49,9 +49,7 @@ def draw(runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pat
             fontsize=10.5,
         )
         drawn = style.save(figure, folder)
-    part = folder / "animation.json.part"
-    part.write_text(json.dumps(film) + "\n", encoding="utf-8")
-    os.replace(part, folder / "animation.json")
+    replace_file(folder / "animation.json", (json.dumps(film) + "\n").encode())
     return *drawn, "animation.json"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,9 +15,11 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import Empty
+from threading import Thread
 from typing import Any
 
 from paper.fingerprint import NUMERICAL, code, digest, versions
+from solvers.backends import choose
 from workbench.errors import NumericalFailure
 from workbench.problem import Problem
 from workbench.trajectory import Trajectory
@@ -38,6 +42,8 @@ class Job:
         """The hash of all that decides the result: numbers, code, versions."""
         problem, module = self.problem, self.problem.module
         config = {name: value for name, value in asdict(self.config).items() if name not in HOW}
+        if config.get("backend") == "auto":  # rounding depends on the one taken
+            config["backend"] = choose("auto", module, config["precision"]).name
         return digest(
             {
                 "method": self.method,
@@ -101,46 +107,67 @@ def do(
         share[name] = fraction
         progress(sum(share.values()) / len(share))
 
+    def end(name: str, failure: str | None) -> None:
+        """Its checkpoint goes when its result is known to be there, not before: any process can be killed."""
+        if failure is not None:
+            failures.append(failure)
+            return
+        done(name)
+        _forget(name, folder)
+        tell(name, 1.0)
+
     failures: list[str] = []
     if pool is None:
         for name, job in jobs.items():
-            failure = _do(name, job, folder, partial(tell, name))
-            _note(name, failure, failures, done)
+            end(name, _do(name, job, folder, partial(tell, name)))
             if failures:
                 break
     else:
-        waiting: dict[Future[str | None], str] = {
-            pool.submit(_do_and_tell, name, job, folder): name for name, job in jobs.items()
-        }
-        while waiting:
-            ready, _ = wait(waiting, LOOK, FIRST_COMPLETED)
-            with suppress(Empty):
-                while True:
-                    tell(*pool.news.get_nowait())  # type: ignore[attr-defined]
-            for future in ready:
-                name = waiting.pop(future)
-                if future.cancelled():
-                    continue
-                try:
-                    _note(name, future.result(), failures, done)
-                except BrokenProcessPool as error:
-                    raise NumericalFailure(
-                        f"{name}: its process was killed, perhaps for want of memory: give fewer --workers; "
-                        f"what the others had is kept in {folder}"
-                    ) from error
-                tell(name, 1.0)
-            if failures:
-                for future in waiting:
-                    future.cancel()
+        _in_pool(jobs, folder, pool, tell, end, failures)
     if failures:
         raise NumericalFailure(failures[0])
 
 
-def _note(name: str, failure: str | None, failures: list[str], done: Callable[[str], None]) -> None:
-    if failure is None:
-        done(name)
-    else:
-        failures.append(failure)
+def _in_pool(
+    jobs: Mapping[str, Job],
+    folder: Path,
+    pool: Executor,
+    tell: Callable[[str, float], None],
+    end: Callable[[str, str | None], None],
+    failures: list[str],
+) -> None:
+    """Do the jobs in the processes of the pool."""
+    list(_news(pool))  # of jobs that were given up
+    waiting: dict[Future[str | None], str] = {
+        pool.submit(_do_and_tell, name, job, folder): name for name, job in jobs.items()
+    }
+    while waiting:
+        ready, _ = wait(waiting, LOOK, FIRST_COMPLETED)
+        for name, fraction in _news(pool):
+            tell(name, fraction)
+        # results first: an error ends this
+        for future in sorted(ready, key=lambda future: not future.cancelled() and bool(future.exception())):
+            name = waiting.pop(future)
+            if future.cancelled():
+                continue
+            try:
+                end(name, future.result())
+            except BrokenProcessPool as error:
+                left = ", ".join(sorted({name, *waiting.values()}))
+                raise NumericalFailure(
+                    f"a process was killed, perhaps for want of memory: give fewer --workers; not done: {left}; "
+                    f"what the others had is kept in {folder}"
+                ) from error
+        if failures:
+            for future in waiting:
+                future.cancel()
+
+
+def _news(pool: Any) -> Iterator[tuple[str, float]]:
+    """What the processes told since the last time: names of jobs, and how far they are."""
+    with suppress(Empty):
+        while True:
+            yield pool.news.get_nowait()
 
 
 def _do(name: str, job: Job, folder: Path, progress: Progress) -> str | None:
@@ -154,10 +181,14 @@ def _do(name: str, job: Job, folder: Path, progress: Progress) -> str | None:
             return f"{name}: {failure}"
         failure.partial.save(unfinished)
         return f"{name}: {failure}; kept in {unfinished}"
+    return None
+
+
+def _forget(name: str, folder: Path) -> None:
+    """Remove what was kept of a job while it was not done."""
     for left in folder.glob(f"{name}-*.checkpoint"):
         shutil.rmtree(left)
-    unfinished.unlink(missing_ok=True)
-    return None
+    (folder / f"{name}.partial.nc").unlink(missing_ok=True)
 
 
 _channel: tuple[Any, Any]  # in a process of the pool: where it tells how far it is, and whether to stop
@@ -166,6 +197,17 @@ _channel: tuple[Any, Any]  # in a process of the pool: where it tells how far it
 def _begin(news: Any, stop: Any) -> None:
     global _channel
     _channel = news, stop
+    # Ctrl-C in a terminal reaches this process too; cut off anywhere it would leave a lock of the pool taken
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed tells nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _do_and_tell(name: str, job: Job, folder: Path) -> str | None:

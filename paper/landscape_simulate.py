@@ -67,7 +67,10 @@ def jobs(setting: Setting) -> dict[str, Job]:
         for delta in setting["sgd_deltas"]
     }
     solved = {
-        f"landscape_{delta:g}": Job("landscape", problem_of(setting, delta), LandscapeConfig())
+        # the landscape has no time: no run's end is in what tells it apart
+        f"landscape_{delta:g}": Job(
+            "landscape", Problem(setting.module, setting.data(delta), (1.0,)), LandscapeConfig()
+        )
         for delta in sorted({*setting["deltas"], *setting["sgd_deltas"]})
     }
     return trained | solved

@@ -26,6 +26,7 @@ from paper.presets import Parameter
 from paper.setting import Setting
 from workbench import __version__
 from workbench.errors import BadInput
+from workbench.files import part_of, replace_file
 from workbench.trajectory import Trajectory
 
 FORMAT = 1
@@ -137,6 +138,7 @@ def make(
         of a job; the results of the others are kept and used the next time.
     """
     build = begin(figure, folder, setting, overwrite)
+    _finish(folder, build)
     notes = [
         f"{folder / name} is not what was written there (content hash): made again"
         for name in build.files
@@ -168,13 +170,21 @@ def make(
     return Made(metrics, tuple(done), tuple(notes))
 
 
+def read_code(figure: Figure, setting: Setting) -> None:
+    """Take the hashes of all code now, when it is loaded: what is edited while it runs is not what ran."""
+    for job in figure.simulation.jobs(setting).values():
+        job.key()
+    for script in (figure.simulation, figure.drawing):
+        code(script.__name__)
+
+
 def found(figure: Figure, folder: Path, setting: Setting, overwrite: bool) -> Build | None:
     """The build of this setting in the folder, if there is one; BadInput where the folder holds something else."""
     build = Build.load(folder) if folder.is_dir() else None
     fresh = identity(Build(figure.name, setting.scale, setting.convention, setting.seed))
     if build is not None and identity(build) == fresh:
         return build
-    if overwrite or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if overwrite or not folder.exists() or (folder.is_dir() and _is_empty(folder)):
         return None
     if build is None:
         raise BadInput(
@@ -184,6 +194,11 @@ def found(figure: Figure, folder: Path, setting: Setting, overwrite: bool) -> Bu
         f"{folder} holds the figure {build.figure} at scale {build.scale}, convention {build.convention}, "
         f"seed {build.seed}: choose another folder, or add --overwrite"
     )
+
+
+def _is_empty(folder: Path) -> bool:
+    """But for a file that was being written when its writer was killed."""
+    return all(path.name == part_of(folder / "build.json").name for path in folder.iterdir())
 
 
 def begin(figure: Figure, folder: Path, setting: Setting, overwrite: bool) -> Build:
@@ -231,12 +246,23 @@ def _solve(
         name: Trajectory.load(folder / "runs" / f"{name}.nc") if name in build.runs else kept[name]
         for name in jobs
     }
-    store(results, folder / "data.nc")
+    # first beside its place: whenever this is cut off, build.json has the hash of a file that is there
+    new = part_of(folder / "data.nc")
+    replace_file(new, packed(results))
     build.jobs, build.runs = dict(keys), {}
     build.files = {name: value for name, value in build.files.items() if not name.startswith("runs/")}
-    build.wrote(folder, "data.nc")
+    build.files["data.nc"] = digest_of_file(new)
+    build.save(folder)
+    _finish(folder, build)
     shutil.rmtree(folder / "runs", ignore_errors=True)
     return list(missing)
+
+
+def _finish(folder: Path, build: Build) -> None:
+    """Put data.nc in its place, where this was cut off."""
+    new = part_of(folder / "data.nc")
+    if new.is_file() and digest_of_file(new) == build.files.get("data.nc"):
+        os.replace(new, folder / "data.nc")
 
 
 def state(figure: Figure, folder: Path) -> str:
@@ -258,7 +284,8 @@ def state(figure: Figure, folder: Path) -> str:
 
 def metrics_key(figure: Figure, setting: Setting, keys: Mapping[str, str]) -> str:
     """The hash of what the metrics are made from."""
-    return digest([keys, setting.table(), code(figure.simulation.__name__)])
+    header = [code("paper.pipeline"), platform.python_version(), __version__, versions(DRAWING)]
+    return digest([keys, setting.table(), code(figure.simulation.__name__), header])
 
 
 def drawing_key(figure: Figure, build: Build) -> str:
@@ -288,12 +315,11 @@ def header(figure: Figure, setting: Setting, runs: Runs) -> dict[str, Any]:
     }
 
 
-def store(runs: Runs, path: Path) -> None:
-    """All runs in one netCDF file, a group each, written atomically."""
-    part = path.with_name(path.name + ".part")
+def packed(runs: Runs) -> memoryview:
+    """All runs as one netCDF file, a group each."""
     tree = xr.DataTree.from_dict({name: run.data for name, run in runs.items()})
-    tree.to_netcdf(part, engine="h5netcdf")
-    os.replace(part, path)
+    content: memoryview = tree.to_netcdf(engine="h5netcdf")
+    return content
 
 
 def load(path: Path) -> dict[str, Trajectory]:
@@ -304,6 +330,4 @@ def load(path: Path) -> dict[str, Trajectory]:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Plain data as JSON, atomically."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    replace_file(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -220,7 +220,8 @@ def solve(
         if not isinstance(failure, NumericalFailure):
             raise failure
     taken = sum(outcome.steps * len(group) for outcome, group in zip(outcomes, groups, strict=True))
-    wall_time = clock.perf_counter() - started
+    before = sum(outcome.spent for outcome in outcomes) / min(config.workers * comm.size, len(outcomes))
+    wall_time = before + clock.perf_counter() - started
     attrs = {
         "backend": recursion.name,
         "wall_time": wall_time,
@@ -316,7 +317,7 @@ def _outcome(
         run.finish(progress, _checkpoint(problem, config, replicas, recursion.name))
     except NumericalFailure as error:
         failure = error
-    return Outcome(run.records, run.recorded, run.step, failure)
+    return Outcome(run.records, run.recorded, run.step, run.spent, failure)
 
 
 def _anywhere(problem: Problem, config: SGDConfig, replicas: Sequence[int]) -> Outcome:
@@ -325,4 +326,4 @@ def _anywhere(problem: Problem, config: SGDConfig, replicas: Sequence[int]) -> O
         recursion = choose(config.backend, problem.module, config.precision)
         return _outcome(problem, config, replicas, recursion)
     except Exception as error:
-        return Outcome({}, 0, 0, error)
+        return Outcome({}, 0, 0, 0.0, error)

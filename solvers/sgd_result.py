@@ -20,11 +20,16 @@ BINS = 100  # of histograms over replicas
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of some replicas: records as in ``Run``, how many rows are filled, steps taken, and why not all."""
+    """What became of some replicas.
+
+    records as in ``Run``; recorded: how many rows are filled; steps taken; spent: seconds before the run was
+    resumed; failure: why not all steps were taken.
+    """
 
     records: Mapping[str, Array]
     recorded: int
     steps: int
+    spent: float
     failure: Exception | None
 
 

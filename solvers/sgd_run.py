@@ -28,6 +28,7 @@ class Run:
 
     records: risk, network_risk, online_risk, held_out_risk (stops, R), of which ``recorded`` rows are filled;
     points (snapshots, R, N, D) the reduced coordinates of the units; weights (snapshots, R, N, d) if kept.
+    spent: seconds that it took before it was resumed.
     """
 
     def __init__(self, problem: Problem, config: Any, replicas: Sequence[int], recursion: Recursion) -> None:
@@ -46,7 +47,8 @@ class Run:
             self.records["weights"] = np.zeros((*sizes, int(problem.d)))
         # of the squared errors since the last record
         self._squares, self._since = recursion.xp.zeros(count), 0
-        self._saved = clock.perf_counter()
+        self.spent = 0.0
+        self._begun = self._saved = clock.perf_counter()
 
     @property
     def total(self) -> int:
@@ -278,7 +280,10 @@ class Run:
             arrays["a"] = _on_host(self.units.a)
         checkpoint.save(
             arrays,
-            {"step": self.step, "recorded": self.recorded, "since": self._since, "scale": self.units.scale},
+            {
+                **{"step": self.step, "recorded": self.recorded, "since": self._since},
+                **{"scale": self.units.scale, "spent": self.spent + clock.perf_counter() - self._begun},
+            },
         )
         self._saved = clock.perf_counter()
 
@@ -294,6 +299,7 @@ class Run:
         self._squares = asarray(arrays["squares"])
         self.records = {name: arrays[name] for name in self.records}
         self.step, self.recorded, self._since = (state[name] for name in ("step", "recorded", "since"))
+        self.spent = state["spent"]
 
 
 def _on_host(array: Any) -> Any:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from paper.jobs import Job
 from paper.pipeline import Build, Figure, make, state
 from paper.presets import Parameter
 from paper.setting import Check, at_whole_steps
+from solvers.backends import choose
 from solvers.generated import isotropic_truncated_relu
 from solvers.particles import ParticlesConfig
 from solvers.sgd import SGDConfig
@@ -270,6 +276,33 @@ def test_an_interruption_ends_the_jobs_under_way(folder):
     assert time.monotonic() - start < 100  # 10^8 steps take far longer on any machine
 
 
+@pytest.mark.parametrize(
+    ("whom", "how", "code"), [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGKILL, -9)]
+)
+def test_no_process_outlives_its_command(whom, how, code, folder):
+    """Ctrl-C in a terminal reaches the processes of the pool too; a command that is killed tells them nothing."""
+    words = ["reproduce", "distribution", "--scale", "paper", "--workers", "2", "--out", str(folder)]
+    command = subprocess.Popen(
+        [Path(sys.executable).with_name("workbench"), *words],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        begun = time.monotonic()
+        while not (folder / "distribution" / "runs").is_dir() and time.monotonic() < begun + 60:
+            time.sleep(0.1)
+        time.sleep(6)  # until both processes are at work, on runs of a minute
+        whom(command.pid, how)
+        assert command.wait(60) == code
+        with pytest.raises(ProcessLookupError):
+            for _ in range(600):
+                os.killpg(command.pid, 0)
+                time.sleep(0.1)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+
+
 def test_a_process_that_is_killed_is_named(folder):
     folder.mkdir()
 
@@ -278,7 +311,10 @@ def test_a_process_that_is_killed_is_named(folder):
             child.kill()
 
     long = Job("sgd", problem(snapshots=(10.0,)), SGDConfig(epsilon=1e-7, units=50))
-    with pytest.raises(NumericalFailure, match="long: its process was killed"), jobs.processes(2) as pool:
+    with (
+        pytest.raises(NumericalFailure, match=r"a process was killed.*not done: long;"),
+        jobs.processes(2) as pool,
+    ):
         jobs.do({"long": long}, folder / "runs", kill, pool, lambda name: None)
 
 
@@ -299,6 +335,69 @@ def test_sgd_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     again = job.solve(lambda fraction: None, checkpoint)  # from its end
     assert [config.resume for config in configs] == [False, True]
     np.testing.assert_array_equal(first.data["points"], again.data["points"])
+
+
+def test_what_is_cut_off_while_the_data_are_put_in_place_is_not_lost(figure, folder, monkeypatch):
+    made(figure, folder)
+    figure.simulation.changes["lam"] = 0.5
+    put = os.replace
+
+    def cut_off(old: Any, new: Any) -> None:
+        if Path(old).name == "data.nc.part" and Path(new).name == "data.nc":
+            raise KeyboardInterrupt
+        put(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.os, "replace", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            made(figure, folder)
+    again = made(figure, folder)
+    assert again.done == ("metrics", "drawing") and again.notes == ()
+    assert state(figure, folder) == "current"
+
+
+def test_a_folder_whose_first_file_was_cut_off_is_free(figure, folder):
+    folder.mkdir()
+    (folder / "build.json.part").write_text("{")
+    assert made(figure, folder).done[0] == "first"
+
+
+def test_a_result_of_a_process_whose_parent_was_killed_goes_on_from_its_checkpoint(folder):
+    """The checkpoint of a run goes when its result is known, not when it is there."""
+    job = Job("sgd", problem(), SGDConfig(epsilon=1e-4, units=4, checkpoint_interval=0.0))
+    folder.mkdir()
+    assert jobs._do("run", job, folder, lambda fraction: None) is None
+    assert [path.name for path in folder.glob("run-*.checkpoint")] and (folder / "run.nc").exists()
+    jobs.do({"run": job}, folder, lambda fraction: None, None, lambda name: None)
+    assert [path.name for path in folder.iterdir()] == ["run.nc"]
+
+
+def test_versions_in_the_metrics_are_those_of_the_drawing(figure, folder, monkeypatch):
+    made(figure, folder)
+    other = {"matplotlib": "99.0", "numpy": np.__version__}
+    known = pipeline.versions
+    monkeypatch.setattr(
+        pipeline, "versions", lambda names: other if names == fingerprint.DRAWING else known(names)
+    )
+    again = made(figure, folder)
+    assert again.done == ("metrics", "drawing") and again.metrics["versions"]["matplotlib"] == "99.0"
+
+
+def test_the_back_end_that_is_taken_is_in_the_key(monkeypatch):
+    compiled = key()
+    monkeypatch.setattr(jobs, "choose", lambda *_: choose("numpy", isotropic_truncated_relu, "float32"))
+    assert key() != compiled
+
+
+def test_news_of_jobs_that_were_given_up_is_not_that_of_others(folder):
+    folder.mkdir()
+    fractions: list[float] = []
+    job = Job("particles", problem(), ParticlesConfig(atoms=3))
+    with jobs.processes(2) as pool:
+        pool.news.put(("other", 5.0))
+        time.sleep(0.5)
+        jobs.do({"run": job}, folder / "runs", fractions.append, pool, lambda name: None)
+    assert max(fractions) == 1
 
 
 def key(**changes: Any) -> str:

@@ -239,6 +239,27 @@ def test_a_useless_checkpoint_is_told_before_anything_is_trained(tmp_path: Path)
     assert not seen
 
 
+def test_the_time_before_an_interruption_counts(tmp_path: Path) -> None:
+    """All steps take the time of both parts: a resumed run is not the faster one."""
+    config = replace(CONFIG, checkpoint=str(tmp_path / "kept"))
+
+    def interrupt(fraction: float) -> None:
+        if fraction > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(PROBLEM, config, interrupt)
+    path = tmp_path / "kept" / "replica-0"
+    kept = sgd_run.Checkpoint(path, sgd_run.identity(PROBLEM, config, (0,), "c")).load()
+    assert kept is not None and 0 < kept[1]["spent"] < 60
+    attrs = solve(PROBLEM, replace(config, resume=True)).data.attrs
+    assert attrs["wall_time"] > kept[1]["spent"]
+    assert attrs["steps_per_second"] == pytest.approx(attrs["steps"] / attrs["wall_time"])
+    # once more, from its end: the time of all steps, to the milliseconds that reading takes
+    again = solve(PROBLEM, replace(config, resume=True)).data.attrs
+    assert again["wall_time"] > 0.5 * attrs["wall_time"]
+
+
 def test_an_interruption_stops_all_workers() -> None:
     long = replace(PROBLEM, snapshots=(50.0,), records=())
     threads: list[int] = []

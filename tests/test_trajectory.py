@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,18 @@ def test_attributes_of_every_kind_are_stored(tmp_path: Path, value: Any) -> None
     if isinstance(stored, str):
         stored = json.loads(stored)
     assert stored == value
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """As when it is full after 1000 bytes: the file before stays, and nothing lies beside it."""
+    path = tmp_path / "run.nc"
+    assemble().save(path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            assemble().save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["run.nc"]

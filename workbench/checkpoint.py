@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import BadInput
+from workbench.files import part_of, replace_file, settle
 
 type JSON = bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None
 
@@ -34,7 +32,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self.path, self._part = path, path.with_name(path.name + ".part")
+        self.path = path
         self._identity: dict[str, Any] = json.loads(json.dumps(dict(identity)))
 
     def save(self, arrays: Mapping[str, np.ndarray], state: Mapping[str, JSON]) -> None:
@@ -46,15 +44,8 @@ class Checkpoint:
         """
         content = _packed(arrays, {"identity": self._identity, "state": dict(state), "arrays": list(arrays)})
         try:
-            with self._part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(self._part, self.path)
-            _settle(self.path.parent)
+            replace_file(self.path, content)
         except OSError as error:
-            with suppress(OSError):
-                self._part.unlink(missing_ok=True)
             raise self._cannot("written", error, "make room, or choose a folder to write to") from error
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -90,8 +81,8 @@ class Checkpoint:
         """Remove the file, and what a killed writer left of a new one; no error if there is neither."""
         try:
             self.path.unlink(missing_ok=True)
-            self._part.unlink(missing_ok=True)
-            _settle(self.path.parent)
+            part_of(self.path).unlink(missing_ok=True)
+            settle(self.path.parent)
         except OSError as error:
             raise self._cannot("removed", error, "remove it by hand") from error
 
@@ -113,19 +104,6 @@ def _packed(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> memo
 
 def _digest(content: bytes | memoryview) -> bytes:
     return blake2b(content, digest_size=DIGEST).digest()
-
-
-def _settle(folder: Path) -> None:
-    """Make the names in ``folder`` outlast a power failure."""
-    with suppress(FileNotFoundError, PermissionError, IsADirectoryError):  # Windows opens no folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.EINVAL):  # some network drives sync no folder
-                raise
-        finally:
-            os.close(handle)
 
 
 def _differences(there: Any, here: Any) -> str:

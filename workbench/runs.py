@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import pkgutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from workbench.errors import BadInput, NumericalFailure
+from workbench.files import part_of, replace_file
 from workbench.settings import one_of, read_problem
 from workbench.trajectory import Trajectory
 
@@ -157,9 +157,7 @@ def attempt(run: Run) -> dict[str, Any]:
 
 def write_index(path: Path, entries: list[dict[str, Any]]) -> None:
     """The index of a sweep, as JSON, written atomically."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    replace_file(path, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def make_writable_result(out: Path, overwrite: bool) -> None:
@@ -195,7 +193,7 @@ def make_writable_file(path: Path) -> None:
     """Make sure that a file of this name, and its part while it is written, can be there."""
     if path.exists() and not path.is_file():
         raise BadInput(f"--out {path} is no regular file: name another one")
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
         part.touch()
         part.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from workbench.files import replace_file
 from workbench.measure import Array, Measure
 
 
@@ -98,10 +98,9 @@ class Trajectory:
         return np.asarray(self.data[variable].values)[index]
 
     def save(self, path: Path) -> None:
-        """Write to ``path`` atomically: a reader never sees half a file."""
-        part = path.with_name(path.name + ".part")
-        self.data.to_netcdf(part, engine="h5netcdf")
-        os.replace(part, path)
+        """Write to ``path`` atomically: a reader never sees half a file; OSError where that fails."""
+        # by way of memory: HDF5 crashes on a full disk
+        replace_file(path, self.data.to_netcdf(engine="h5netcdf"))
 
     @classmethod
     def load(cls, path: Path) -> Trajectory:
