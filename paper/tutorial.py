@@ -6,7 +6,7 @@
 # the law of the units follows the distributional dynamics, DD for short, and closes on r = |w|.  Here tau_+ = 1 + Delta
 # and tau_- = 1 - Delta; everything is dimensionless.
 #
-# What follows takes one activation that is not in the paper from its values at three knots to two phase diagrams:
+# What follows takes one activation that is not in the paper from its values at a few knots to two phase diagrams:
 # where a single delta is the best measure of all, and from which initial laws DD gets there.  It runs as a script
 # (`python -m paper.tutorial`) and opens as a notebook, by way of jupytext; to try an activation of your own, change
 # the next cell.
@@ -149,15 +149,21 @@ with rc_context(style.RC):
     left.plot(times, trained.data["network_risk"], label="SGD, network", **style.NETWORK)
     left.set(xscale="log", xlabel="time $t$", ylabel="risk $R$")
     left.legend()
-    levels = np.linspace(0.005, 0.995, 100)
+    levels, apart = np.linspace(0.005, 0.995, 100), []
     for i, t in enumerate(snapshots):
-        limit, units = dynamics.measure(i), trained.measure(i)
-        right.plot(limit.quantiles(levels), levels, label=None if i else "DD", **style.PARTICLES)
-        right.plot(units.quantiles(levels), levels, label=None if i else "SGD", color="#111111", lw=1)
-        right.text(limit.points.mean(), 1.03, f"t = {t:g}", ha="center")
+        limit, units = dynamics.measure(i).quantiles(levels), trained.measure(i).quantiles(levels)
+        right.plot(limit, levels, label=None if i else "DD", **style.PARTICLES)
+        right.plot(units, levels, label=None if i else "SGD", color="#111111", lw=1)
+        right.text(limit.mean(), 1.03, f"t = {t:g}", ha="center")
+        apart.append(float(np.mean(np.abs(units - limit))))
     right.set(xlabel="norm $r$", ylabel="share of units below $r$", xlim=(0, 4), ylim=(0, 1.12))
     right.legend(loc="center left")
-alt = "The risks of SGD lie on that of DD, and so do the distributions of the norms at three times."
+first, last = (float(dynamics.data["risk"][i]) for i in (0, -1))
+off = np.max(np.abs(np.subtract(trained.risk_at(snapshots), dynamics.risk_at(snapshots))))
+alt = (
+    f"The risk of DD goes from {first:.2g} to {last:.2g}; that of the norms of SGD is within {off:.1g} of it at the "
+    f"snapshots, where the norms are at most {max(apart):.1g} apart on average."
+)
 show(figure)
 
 # %% [markdown]
@@ -183,34 +189,47 @@ for delta in (0.6, 0.8):
 # %% [markdown]
 # ## Two phase diagrams
 #
-# First, where is a single delta the best measure?  `delta_threshold` follows the best delta in Delta until it starts
-# to be optimal, or stops to be.  It is asked for one threshold below `inside` and one above; the gap there is rounding
-# where the delta is optimal.
+# First, where is a single delta the best measure?  Its gap is rounding where it is.  The longest stretch of Delta on
+# which that holds is looked for on a grid, and `delta_threshold` follows the best delta from both ends of it to where
+# it stops to be optimal.  A stretch may begin at Delta = 0 or reach to Delta = 1, without a threshold there.
 #
 # Second, where does DD end?  Near r = 0 the notch lowers the output of a unit that grows, and more so for the wide
 # class, which should get +1: V grows with r.  Units that come to r = 0 stay as long as Psi grows with r; they are
 # called dead here.  At d = inf the initial law is a delta at r = kappa and stays one, so DD is the gradient flow of
 # R(delta_r), and a local maximum of that function separates the two fates.  At d = 40 the initial norms have a spread,
-# and DD is run over a grid.
+# and DD is run over a grid.  With another activation r = 0 need not hold units, and they leave it again.
 
 
 # %%
+grid = [i / 20 for i in range(1, 20)]
+
+
+def stretch(gaps: list[float]) -> list[float]:
+    """The longest run of neighbours in the grid at which a single delta is optimal."""
+    runs: list[list[float]] = [[]]
+    for delta, gap in zip(grid, gaps, strict=True):
+        runs = [*runs[:-1], [*runs[-1], delta]] if gap < 1e-8 else [*runs, []]
+    return max(runs, key=len)
+
+
 def edge(d: float, low: float, high: float) -> float:
     """The threshold in Delta between low and high; nan where there is none."""
     try:
         return landscape.delta_threshold(
-            module, lambda delta: parameters(delta, d), low=low, high=high, steps=5
+            module, lambda delta: parameters(delta, d), low=low, high=high, steps=2
         ).delta
     except BadInput:
         return math.nan
 
 
-inside = 0.25
-edges = {}
+edges, spans = {}, {}
 for d in (8, 9, 12, 20, 40, math.inf):
-    edges[d] = edge(d, 0.003, inside), edge(d, inside, 0.8)
-    gap = landscape.single_delta(module, parameters(inside, d)).gap
-    print(f"d = {d:<3}  thresholds {edges[d][0]:.4f}, {edges[d][1]:.4f}  gap at Delta = {inside}: {gap:.0e}")
+    gaps = [landscape.single_delta(module, parameters(delta, d)).gap for delta in grid]
+    run, edges[d] = stretch(gaps), (math.nan, math.nan)
+    if run:
+        edges[d] = edge(d, max(run[0] - 0.05, 0.003), run[0]), edge(d, run[-1], min(run[-1] + 0.05, 0.99))
+        spans[d] = tuple(end if math.isnan(x) else x for x, end in zip(edges[d], (0.0, 1.0), strict=True))
+    print(f"d = {d:<3}  thresholds {edges[d][0]:.4f}, {edges[d][1]:.4f}  smallest gap: {min(gaps):.0e}")
 
 # %%
 deltas, kappas, radii = np.linspace(0.1, 0.9, 6), np.geomspace(0.15, 0.8, 7), np.geomspace(1e-3, 2.0, 2000)
@@ -219,7 +238,8 @@ print(f"kappa = {'  '.join(f'{kappa:.2f}' for kappa in kappas)}: share of dead u
 for i, delta in enumerate(deltas):
     at_infinity, points = parameters(delta, math.inf), radii[:, None]
     risks = 1 + 2 * module.V(points, at_infinity) + module.U(points, points, at_infinity)
-    ridge.append(float(radii[np.argmax(risks)]))
+    top = int(np.argmax(risks))
+    ridge.append(float(radii[top]) if 0 < top < len(radii) - 1 else math.nan)
     for j, kappa in enumerate(kappas):
         law = GaussianInitialLaw(kappa=float(kappa))
         start = Problem(module, parameters(delta) | {"tolerance": 1e-4}, (3.0,), initial=law)
@@ -232,28 +252,32 @@ for i, delta in enumerate(deltas):
 with rc_context(style.RC):
     figure = Figure(figsize=(9, 3.8))
     left, right = figure.subplots(1, 2)
-    wedge = [(1 / d, *ends) for d, ends in edges.items() if not math.isnan(ends[1])]
-    heights, lower, upper = np.nan_to_num(wedge).T  # without a lower threshold it begins at Delta = 0
+    wedge = np.reshape([(1 / d, *span) for d, span in spans.items()], (-1, 3))  # empty where there is none
+    heights, lower, upper = wedge.T
     left.fill_betweenx(heights, lower, upper, label="single delta optimal", **style.HISTOGRAM)
     left.plot(lower, heights, "o-", upper, heights, "o-", color="#111111", markersize=4)
     left.set(xlim=(0, 1), ylim=(-0.004, 1 / 7.5), xlabel=r"$\Delta$", ylabel="dimension $d$")
     left.set_yticks([1 / d for d in edges], [str(d).replace("inf", r"$\infty$") for d in edges])
     left.legend(loc="upper right")
-    grid = np.meshgrid(deltas, kappas, indexing="ij")
+    places = np.meshgrid(deltas, kappas, indexing="ij")
     look = {"cmap": "Greys", "edgecolors": "#111111", "s": 60, "zorder": 3}
-    dots = right.scatter(*grid, c=fates, vmin=0, vmax=1, label="DD, $d = 40$", **look)
+    dots = right.scatter(*places, c=fates, vmin=0, vmax=1, label="DD, $d = 40$", **look)
     right.plot(deltas, ridge, color="#111111", label=r"maximum of $R(\delta_r)$, $d = \infty$")
-    right.axvline(edges[40][1], label="upper threshold, $d = 40$", **style.REFERENCE)
+    if not math.isnan(edges[40][1]):
+        right.axvline(edges[40][1], label="upper threshold, $d = 40$", **style.REFERENCE)
     right.set(yscale="log", ylim=(0.13, 1.8), xlabel=r"$\Delta$", ylabel=r"initial scale $\kappa$")
     ticks = [0.2, 0.4, 0.8]
     right.set_yticks(ticks, list(map(str, ticks)))
     right.minorticks_off()
     right.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
     figure.colorbar(dots, ax=right, label="share of dead units")
+ends = f"moves from r = {ridge[0]:.2g} at Delta = {deltas[0]:.1f} to r = {ridge[-1]:.2g} at Delta = {deltas[-1]:.1f}"
+told = [f"{lower:.2f} to {upper:.2f} at d = {d}" for d, (lower, upper) in spans.items()]
 alt = (
-    "Left, a wedge in Delta and dimension inside which a single delta is optimal; it closes at small dimension. "
-    "Right, initial scales below a line that falls with Delta end with all units dead, those above it with none."
-)
+    f"Left, the Delta at which a single delta is optimal: {', '.join(told) or 'none'}. Right, all units end dead from "
+    f"{np.sum(fates > 0.99)} of {fates.size} initial laws, none from {np.sum(fates == 0)}; the maximum of R(delta_r) "
+    f"{'is missing at some Delta' if np.isnan(ridge).any() else ends}."
+).replace("inf", "∞")
 show(figure)
 
 # %% [markdown]

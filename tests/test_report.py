@@ -6,7 +6,9 @@ import html
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import import_module
 from itertools import pairwise
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from paper.figures import FIGURES
+from paper.pipeline import Build, make, write
 from paper.report import animation, build, collect, model, numbers, tutorial, words
 from paper.report.cells import Cell, cells, leading
 from solvers.generated import isotropic_truncated_relu
@@ -150,17 +153,18 @@ def test_the_index_has_every_figure_with_its_states_in_words(report: Path) -> No
         assert plain(words.signs(figure.title))[1:] in card
     by_name = dict(zip(FIGURES, cards, strict=True))
     assert "std smoke scale ✓ up to date ✗ 1 of 6 checks fail" in by_name["noisy"]
-    assert "variance smoke scale △ stale ✗ 1 of 6 checks fail" in by_name["noisy"]
+    assert "variance smoke scale △ stale △ when made: 1 of 6 checks fail" in by_name["noisy"]
     assert "std smoke scale ✓ up to date ✓ all 3 checks hold" in by_name["animation"]
     assert "std ✗ foreign" in by_name["failure"] and "variance … unfinished" in by_name["landscape"]
     assert (
-        "std ○ missing workbench reproduce distribution --convention std --out figures/std"
+        "std ○ missing workbench reproduce distribution --scale smoke --convention std --seed 3 --out FIGURES/std"
         in by_name["distribution"]
     )
-    (summary,) = page.texts("p", class_="summary")
+    summary, _ = page.texts("p", class_="summary")
     missing = 2 * len(FIGURES) - 5
     others = "2 up to date, 1 stale, 1 unfinished, 1 foreign"
-    assert summary == f"{others}, {missing} missing; 2 of 15 checks fail."
+    assert summary == f"{others}, {missing} missing; of the figures up to date 1 of 9 checks fail."
+    assert "FIGURES in a command is the folder that the report was made of." in page.texts("p")
     assert page.texts("section", class_="opening")[0].count(". ") >= 1
     assert any(attrs["href"] == "tutorial.html" for _, attrs, text in page.all("a") if text == "A first look")
     assert re.search(r"workbench \S+, python \S+, sympy 1\.14", " ".join(page.texts("dd")))
@@ -173,22 +177,107 @@ def test_nothing_of_what_is_foreign_unfinished_or_missing_is_shown(place: Path, 
     assert "123.456" not in everything and "123.456" not in re.sub("<[^>]*>", "", everything)
     for name in ("failure", "landscape", "distribution"):
         page = Page(report / f"{name}.html")
-        assert not page.all("img") and not page.all("table") and not page.all("section", id="std")
-        assert page.all("section", id="model")  # what it is of can still be read
-    assert "--scale smoke --convention std --seed 3 --out figures/std --overwrite" in "".join(
-        Page(report / "failure.html").texts("code")
+        assert not page.all("img") and not page.all("section", id="std")
+    page = Page(report / "failure.html")
+    assert (
+        "workbench reproduce failure --scale smoke --convention std --seed 3 --out FIGURES/std"
+        in page.texts("code")
     )
+    altered = "std/failure/metrics.json is not what was written there (content hash)"
+    assert any(text.startswith(f"Not shown: {altered}: ") for text in page.texts("p", class_="mend"))
+    assert f"not shown: {altered}" in Page(report / "index.html").source.replace("Not", "not")
     foreign, _ = collect.stands(figures(), place / "figures")["failure"]
-    assert foreign.state == "foreign" and not foreign.metrics
+    assert (
+        foreign.state == "foreign" and foreign.flaw == altered and not foreign.metrics and not foreign.content
+    )
     copied = {path.relative_to(report / "pictures").parts[:2] for path in (report / "pictures").rglob("*.*")}
     assert copied == {("std", "noisy"), ("std", "animation"), ("variance", "noisy")}
+
+
+@pytest.mark.parametrize("name", ["failure", "landscape", "distribution"])
+def test_what_depends_on_no_run_is_told_without_one(report: Path, name: str) -> None:
+    page, preset = Page(report / f"{name}.html"), FIGURES[name].preset
+    model = preset["model"].value
+    assert page.all("section", id="model") and len(page.all("math")) > 10
+    for part in ("derivation", "certificates", "code"):
+        assert page.all("section", id=f"{part}-{model}"), part
+    (section,) = [text for _, attrs, text in page.all("section", id="preset")]
+    for key, parameter in preset.items():
+        values = [parameter.at(scale) for scale in ("smoke", "desk", "paper")]
+        if parameter.at("paper", "std") == parameter.at("paper", "variance"):
+            told = " ".join(plain(numbers.value(value)) for value in values)
+            assert f"{key} {told} {parameter.provenance}" in section, key
+    assert "Provenance: deck read off" in section
+    assert name != "landscape" or "slow_from std: 0.45; variance: 0.75" in section
+    assert not Page(report / "noisy.html").all("section", id="preset")
 
 
 def test_what_is_stale_says_so_where_it_is_shown(report: Path) -> None:
     page = Page(report / "noisy.html")
     sections = {attrs["id"]: text for _, attrs, text in page.all("section") if "id" in attrs}
     assert "Stale. This was made by earlier code, or from an earlier preset" in sections["variance"]
-    assert "Stale" not in sections["std"]
+    assert "Stale" not in sections["std"] and "△" not in sections["std"]
+    # its checks held, and hold no more
+    assert "When made: 1 of 6 checks fail." in sections["variance"] and "△ held" in sections["variance"]
+    assert "✓" not in sections["variance"] and "✗" not in sections["variance"]
+    assert "When made: Does not hold:" in sections["variance"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_card_shows_a_picture_that_is_up_to_date_and_says_of_what(place: Path, tmp_path: Path) -> None:
+    for state in ("stale", "current"):  # first with the stale one alone
+        shutil.copytree(
+            place / "figures" / "std" / "noisy", tmp_path / "in" / "std" / "noisy", dirs_exist_ok=True
+        )
+        rewrite(tmp_path / "in" / "std" / "noisy", metrics="of earlier code")
+        if state == "current":
+            other = figures()["noisy"]
+            make(other, tmp_path / "in" / "variance" / "noisy", other.setting("smoke", "variance", 3))
+        build.write(tmp_path / "in", tmp_path / "out", index=figures())
+        page = Page(tmp_path / "out" / "index.html")
+        ((_, attrs, _),) = page.all("img")
+        shown = {"stale": ("std", "std, stale"), "current": ("variance", "variance")}[state]
+        assert attrs["src"] == f"pictures/{shown[0]}/noisy/figure.svg"
+        assert page.texts("p", class_="which") == [shown[1]]
+        summary = page.texts("p", class_="summary")[0]
+        assert ("up to date no checks" in summary) == (state == "stale")
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_published_is_what_was_hashed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that somebody changes while the derivations run are published as they were."""
+    noisy = tmp_path / "in" / "std" / "noisy"
+    shutil.copytree(place / "figures" / "std" / "noisy", noisy)
+    before, quick = tree(noisy), build.model
+
+    def meanwhile(name: str) -> model.ModelPart:
+        for file in ("figure.svg", "figure.png", "metrics.json"):
+            (noisy / file).write_text("changed")
+        return quick(name)
+
+    monkeypatch.setattr(build, "model", meanwhile)
+    build.write(tmp_path / "in", tmp_path / "out", index=figures())
+    copies = tree(tmp_path / "out" / "pictures" / "std" / "noisy")
+    assert copies == {name: before[name] for name in ("figure.svg", "figure.png", "metrics.json")}
+
+
+def test_a_file_that_changes_between_two_looks_is_foreign(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = tmp_path / "std" / "noisy"
+    shutil.copytree(place / "figures" / "std" / "noisy", noisy)
+    look = collect.state
+
+    def then(figure: Any, folder: Path) -> str:
+        found = look(figure, folder)
+        (noisy / "figure.svg").write_text("changed")
+        return found
+
+    monkeypatch.setattr(collect, "state", then)
+    stand = collect.stands(figures(), tmp_path)["noisy"][0]
+    assert stand.state == "foreign" and stand.flaw.startswith("std/noisy/figure.svg is not what was written")
 
 
 @pytest.mark.parametrize("name", ["noisy", "animation"])
@@ -213,7 +302,7 @@ def test_checks_parameters_runs_and_all_other_numbers_are_told(place: Path, repo
         assert plain(numbers.value(check["value"], 4)) in row
     (failing,) = [check for check in metrics["checks"] if not check["holds"]]
     banners = page.texts("p", class_="bad")
-    assert banners[0] == plain(numbers.failure(failing)) and len(banners) == 2
+    assert banners == [plain(numbers.failure(failing))]
     for name, entry in metrics["parameters"].items():
         assert f"{name} {plain(numbers.value(entry['value']))} {entry['provenance']}" in rows
     assert any(text.startswith("Provenance: deck read off") for text in page.texts("p"))
@@ -252,6 +341,26 @@ def test_the_derivation_is_folded_with_its_formulas_and_certificates(report: Pat
         told += [plain(numbers.value(c.deviation, 2)), plain(numbers.value(c.tolerance, 1))]
         assert " ".join(told) in rows
     assert f"all {len(certificates)} hold" in " ".join(page.texts("p"))
+
+
+@pytest.mark.parametrize("name", ["noisy", "landscape"])
+def test_every_table_names_its_rows_and_columns(report: Path, name: str) -> None:
+    tables = re.findall("<table.*?</table>", (report / f"{name}.html").read_text("utf-8"), flags=re.DOTALL)
+    assert len(tables) > 10
+    for table in tables:
+        head, _, body = table.partition("</thead>")
+        assert re.search('<th scope="col', head) and all(
+            " scope=" in th for th in re.findall("<th[ >][^>]*>", table)
+        )
+        assert all(row.count('scope="row"') == 1 for row in re.findall("<tr.*?</tr>", body, flags=re.DOTALL))
+    folded = re.search(
+        '<ol class="steps">.*</ol>', (report / f"{name}.html").read_text("utf-8"), flags=re.DOTALL
+    )
+    assert folded is not None
+    captions = re.findall("<caption>(.*?)</caption>", folded[0])
+    assert len(captions) == folded[0].count("<table") and set(captions) == {
+        "Certificates: largest deviation relative to max(1, |value|)"
+    }
 
 
 def test_the_generated_module_is_told_whole(report: Path) -> None:
@@ -296,8 +405,19 @@ def test_report_json_says_what_is_in_the_folder(report: Path) -> None:
     assert set(content["files"]) == set(tree(report))
     noisy = content["figures"]["noisy"]["std"]
     assert noisy["state"] == "current" and noisy["checks"] == 6 and len(noisy["failing"]) == 1
-    assert content["figures"]["failure"]["std"] == {"state": "foreign"}
+    assert content["figures"]["failure"]["std"] == {
+        "state": "foreign",
+        "flaw": "std/failure/metrics.json is not what was written there (content hash)",
+    }
     assert content["tutorial"] is True
+
+
+def some_figures(folder: Path) -> Path:
+    """A folder in which one figure was begun."""
+    place = folder / "figures" / "std" / "landscape"
+    place.mkdir(parents=True)
+    Build("landscape", "smoke", "std", 0).save(place)
+    return folder / "figures"
 
 
 @pytest.mark.usefixtures("quick")
@@ -305,10 +425,12 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("x")
-    (tmp_path / "figures").mkdir()
+    some_figures(tmp_path)
     for figure_folder, out, message in (
         ("nowhere", "out", "--figures .*nowhere: there is no such folder: name one"),
         ("file", "out", "--figures .*file: there is no such folder"),
+        ("full", "out", "--figures .*full holds no figure, as std/distribution: name a folder"),
+        ("figures/std/landscape", "out", "--figures .*landscape holds no figure"),
         ("figures", "file", "--out .*file is a file: name a folder"),
         ("figures", "file/report", "--out: cannot write in"),
         (
@@ -324,56 +446,177 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_what_is_no_part_of_a_report_stays(tmp_path: Path) -> None:
-    figure_folder, out = tmp_path / "figures", tmp_path / "a" / "report"
-    figure_folder.mkdir()
+    figure_folder, out = some_figures(tmp_path), tmp_path / "a" / "report"
     build.write(figure_folder, out)
     pages = tree(out)
     assert "index.html" in pages and "tutorial.html" not in pages
-    (out / "mine").mkdir()
-    (out / "mine" / "note").write_text("x")
+    for mine in ("mine/note", "pictures/std/noisy/mine.png", ".hidden"):
+        (out / mine).parent.mkdir(parents=True, exist_ok=True)
+        (out / mine).write_bytes(b"x")
     (out / "index.html").write_text("old")
-    (out / "gone.html").write_text("page of a figure that is no more")
+    for gone in ("gone.html", "pictures/std/gone/figure.svg"):
+        (out / gone).parent.mkdir(parents=True, exist_ok=True)
+        (out / gone).write_text("of a figure that is no more")
     content = json.loads((out / "report.json").read_text("utf-8"))
-    (out / "report.json").write_text(json.dumps({**content, "files": [*content["files"], "gone.html"]}))
+    files = [
+        *content["files"],
+        "gone.html",
+        "pictures/std/gone/figure.svg",
+        "../../note",
+        str(tmp_path / "note"),
+    ]
+    (out / "report.json").write_text(json.dumps({**content, "files": files}))
+    (tmp_path / "note").write_text("x")  # which the list of files names, in vain
+    out.chmod(0o700)
+    inode = out.stat().st_ino
     build.write(figure_folder, out)  # a report is replaced without a word
-    assert tree(out) == {**pages, "mine/note": b"x"}
-    (out / "report.json").unlink()
-    with pytest.raises(BadInput):
-        build.write(figure_folder, out)
-    build.write(figure_folder, out, overwrite=True)
-    assert tree(out) == {**pages, "mine/note": b"x"}
-    assert [p.name for p in out.parent.iterdir()] == ["report"]
+    others = {"mine/note": b"x", "pictures/std/noisy/mine.png": b"x", ".hidden": b"x"}
+    assert tree(out) == {**pages, **others} and not (out / "pictures" / "std" / "gone").exists()
+    # whoever stands in it still does
+    assert out.stat().st_mode & 0o777 == 0o700 and out.stat().st_ino == inode
+    assert [p.name for p in out.parent.iterdir()] == ["report"] and (tmp_path / "note").exists()
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("at", ["pages", "place"])
-def test_a_report_that_fails_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+@pytest.mark.parametrize(
+    "mine, named",
+    [
+        ("index.html", "index.html"),
+        ("style.css", "style.css"),
+        ("noisy.html/note", "noisy.html"),
+        ("pictures", "pictures"),
+        ("pictures/std/noisy/metrics.json", "pictures/std/noisy/metrics.json"),
+    ],
+)
+def test_a_file_in_the_place_of_a_page_is_named_and_stays(
+    place: Path, tmp_path: Path, mine: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "figures").mkdir()
-    out = tmp_path / "report"
-    build.write(tmp_path / "figures", out)
+    monkeypatch.setattr(build, "model", lambda name: pytest.fail("that takes minutes"))
+    out = tmp_path / "out"
+    (out / mine).parent.mkdir(parents=True)
+    (out / mine).write_text("mine")
     before = tree(out)
-    if at == "pages":
-        monkeypatch.setattr(build.pages, "figure", lambda *_: 1 / 0)
-        error: type[Exception] = ZeroDivisionError
-    else:
-        rename, error = os.rename, OSError
+    for known in (False, True):  # a folder of somebody, then one with a report of which this file is no part
+        if known:
+            (out / "report.json").write_text(json.dumps({"format": build.FORMAT, "files": ["report.json"]}))
+            before = tree(out)
+        with pytest.raises(BadInput, match=rf"--out .*out holds {named}, of no earlier report: move them"):
+            build.write(place / "figures", out, overwrite=True, index=figures())
+        assert tree(out) == before and [p.name for p in tmp_path.iterdir()] == ["out"]
 
-        def fail(source: Any, target: Any) -> None:
-            if (
-                Path(target) == out
-                and Path(source).name.endswith(".part")
-                and (Path(source) / "index.html").exists()
-            ):
-                monkeypatch.setattr(os, "rename", rename)
-                raise OSError("no space")
-            rename(source, target)
 
-        monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(error):
-        build.write(tmp_path / "figures", out)
-    assert tree(out) == before and sorted(p.name for p in tmp_path.iterdir()) == ["figures", "report"]
+@pytest.mark.usefixtures("quick")
+def test_a_folder_of_files_becomes_a_report_only_when_asked(tmp_path: Path) -> None:
+    figure_folder, out = some_figures(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_bytes(b"x")
+    with pytest.raises(BadInput, match="holds files and is no report"):
+        build.write(figure_folder, out)
+    build.write(figure_folder, out, overwrite=True)
+    assert tree(out)["mine"] == b"x" and "index.html" in tree(out)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_in_the_folder_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure_folder = some_figures(tmp_path)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    for _ in range(2):
+        build.write(figure_folder, Path("."))
+        assert "index.html" in os.listdir(".") and Path.cwd() == tmp_path / "out"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_a_report_that_fails_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    figure_folder, out = some_figures(tmp_path), tmp_path / "report"
+    build.write(figure_folder, out)
+    content = json.loads((out / "report.json").read_text("utf-8"))
+    (out / "gone").mkdir()
+    (out / "gone" / "old.html").write_text("old")
+    (out / "report.json").write_text(json.dumps({**content, "files": [*content["files"], "gone/old.html"]}))
+    (out / "mine").write_text("x")
+    before = tree(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(build.pages, "figure", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build.write(figure_folder, out)
+    assert tree(out) == before
+    at, place, renames = 0, os.rename, 0
+    while at == 0 or renames >= at:  # at every move, before and after it is done
+        for late in (False, True):
+            at, renames = at + late, 0
+
+            def fail(source: Any, target: Any, late: bool = late, at: int = at) -> None:
+                nonlocal renames
+                renames += 1
+                if renames != at + (not late):
+                    return place(source, target)
+                if late:
+                    place(source, target)
+                raise kind("no more")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "rename", fail)
+                try:
+                    build.write(figure_folder, out)
+                    break
+                except kind:
+                    pass
+            assert tree(out) == before
+            assert sorted(p.name for p in tmp_path.iterdir()) == ["figures", "report"]
+    assert at > 20 and "gone/old.html" not in tree(out) and (out / "mine").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_that_cannot_be_put_back_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure_folder, out = some_figures(tmp_path), tmp_path / "report"
+    build.write(figure_folder, out)
+    (out / "mine").write_text("x")
+    before, rename, renames = tree(out), os.rename, 0
+
+    def fail(source: Any, target: Any) -> None:
+        nonlocal renames
+        renames += 1
+        if renames > 3:
+            raise OSError(28, "no space")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(build.Stranded, match="could not be put back") as caught:
+        build.write(figure_folder, out)
+    kept = Path(caught.value.filename)
+    assert {**tree(out), **tree(kept)} == {**tree(out), **before} and len(tree(kept)) > 2  # nothing is lost
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(build, "run", None)
+    build.write(figure_folder, out)  # still known as a report
+    assert {name: content for name, content in tree(out).items() if ".part" not in name} == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_that_was_killed_half_way_is_made_again(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files, of which the report before had some only, are known as those of a report."""
+    out, rename = tmp_path / "report", os.rename
+    build.write(some_figures(tmp_path), out)
+
+    def killed(source: Any, target: Any) -> None:  # when the first picture is there; nothing is put back
+        if any(path.is_file() for path in (out / "pictures").rglob("*")):
+            raise OSError("killed")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        with pytest.raises(build.Stranded):
+            build.write(place / "figures", out, index=figures())
+    build.write(place / "figures", tmp_path / "fresh", index=figures())
+    build.write(place / "figures", out, index=figures())
+    assert {name: content for name, content in tree(out).items() if ".part/" not in name} == tree(
+        tmp_path / "fresh"
+    )
 
 
 @pytest.mark.usefixtures("quick")
@@ -382,31 +625,141 @@ def test_figures_of_one_convention_can_lie_in_the_folder_itself(place: Path, tmp
     assert summary["figures"]["noisy"] == {
         "variance": {**summary["figures"]["noisy"]["variance"], "state": "stale", "scale": "smoke", "seed": 3}
     }
-    assert summary["figures"]["distribution"] == {"std": {"state": "missing"}}
-    assert Page(tmp_path / "out" / "noisy.html").all("section", id="variance")
+    assert summary["figures"]["distribution"] == {"variance": {"state": "missing"}}
+    page = Page(tmp_path / "out" / "noisy.html")
+    assert page.all("section", id="variance")
+    command = "workbench reproduce noisy --scale smoke --convention variance --seed 3 --out FIGURES"
+    assert command in page.texts("code")
+    assert "(FIGURES is the folder that the report was made of)" in "".join(page.texts("p", class_="mend"))
+
+
+def test_both_layouts_side_by_side(place: Path, tmp_path: Path) -> None:
+    made = place / "figures" / "std"
+    shutil.copytree(made / "noisy", tmp_path / "std" / "noisy")
+    shutil.copytree(made / "animation", tmp_path / "animation")
+    found = collect.stands(figures(), tmp_path)
+    assert [(s.convention, s.state) for s in found["animation"]] == [
+        ("std", "current"),
+        ("variance", "missing"),
+    ]
+    assert found["noisy"][0].state == "current"
+    shutil.copytree(made / "noisy", tmp_path / "noisy")
+    with pytest.raises(
+        BadInput, match=r"/noisy and .*/std/noisy are both the figure noisy under std: move one"
+    ):
+        collect.stands(figures(), tmp_path)
+
+
+def test_the_mending_command_is_that_of_the_folder_at_hand(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says, done, mends."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "figures", "figures of mine")
+
+    def commands(folder: Path) -> dict[str, str]:
+        return {
+            name: stand.command()
+            for name, row in collect.stands(figures(), folder).items()
+            for stand in row
+            if stand.convention == "std"
+        }
+
+    here = commands(Path("figures of mine"))
+    assert here == commands(tmp_path / "figures of mine")
+    ends = "--scale smoke --convention std --seed 3 --out 'figures of mine/std'"
+    assert here["failure"] == f"workbench reproduce failure {ends}"
+    assert here["distribution"] == f"workbench reproduce distribution {ends}"  # at the scale of the others
+    noisy = Path("figures of mine/std/noisy")
+    (noisy / "figure.svg").write_text("altered")
+    build_ = Build.load(noisy)
+    assert build_ is not None and commands(Path("figures of mine"))["noisy"].endswith(ends)
+    index = figures()
+    # an altered file is made again without --overwrite, which would only hide a slip
+    assert make(index["noisy"], noisy, index["noisy"].setting("smoke", "std", 3)).done == ("drawing",)
+    for changes in ({"figure": "relu"}, {"convention": "variance"}, {"format": 0}):
+        before = (noisy / "build.json").read_text()
+        rewrite(noisy, **changes)
+        assert commands(Path("figures of mine"))["noisy"].endswith("--overwrite")
+        (noisy / "build.json").write_text(before)
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"convention": "variance"}, {"scale": "huge"}, {"files": []}, {"seed": "3"}, {"drawn": None}],
-    ids=lambda changes: next(iter(changes)),
+    "changes, flaw",
+    [
+        ({"convention": "variance"}, "is of the convention variance"),
+        ({"figure": "relu"}, "is of the figure relu"),
+        ({"scale": "huge"}, "is not what workbench reproduce writes: remove it first"),
+        ({"files": []}, "is not what workbench reproduce writes: remove it first"),
+        ({"seed": "3"}, "is not what workbench reproduce writes: remove it first"),
+        ({"drawn": None}, "is not what workbench reproduce writes: remove it first"),
+        ({"drawn": ["../x"]}, "is not what workbench reproduce writes: remove it first"),
+        ({"format": 0}, "is not what workbench reproduce writes"),
+    ],
 )
-def test_a_build_that_cannot_be_is_foreign(tmp_path: Path, changes: Mapping[str, Any]) -> None:
+def test_a_build_that_cannot_be_is_foreign(tmp_path: Path, changes: Mapping[str, Any], flaw: str) -> None:
     folder = tmp_path / "std" / "noisy"
     folder.mkdir(parents=True)
     collect.Build("noisy", "smoke", "std", 0).save(folder)
     rewrite(folder, **changes)
     stand = collect.stands(figures(), tmp_path)["noisy"][0]
     assert stand.state == "foreign" and not stand.shown and not stand.metrics
+    assert stand.flaw == f"std/noisy/build.json {flaw}"
+
+
+def test_what_is_no_folder_of_a_figure_is_foreign(tmp_path: Path) -> None:
+    (tmp_path / "std" / "noisy").mkdir(parents=True)
+    (tmp_path / "std" / "noisy" / "note").write_text("x")
+    (tmp_path / "std" / "relu").write_text("x")
+    found = collect.stands(figures(), tmp_path)
+    assert found["noisy"][0].flaw == "std/noisy/build.json is missing, beside other files"
+    assert found["relu"][0].flaw == "std/relu is no folder"
 
 
 def test_a_stale_figure_whose_numbers_have_other_names_is_shown(place: Path) -> None:
     stand = collect.stands(figures(), place / "figures")["noisy"][1]
     assert stand.state == "stale"
-    old = collect.Stand(stand.figure, "std", "stale", stand.folder, stand.build, {"checks": []})
+    old = replace(stand, metrics={"checks": []})
     assert old.alt == f"{stand.figure.title}, made by earlier code"
     with pytest.raises(KeyError):
-        _ = collect.Stand(stand.figure, "std", "current", stand.folder, stand.build, {"checks": []}).alt
+        _ = replace(old, state="current").alt
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "changes, flaw",
+    [
+        ({"checks": None}, "checks is missing, or no list"),
+        (
+            {"checks": [{"claim": "c", "holds": True, "reason": "r"}]},
+            "a check lacks value, at_least or at_most",
+        ),
+        ({"checks": [{"name": "c"}]}, "a check lacks claim, reason or holds"),
+        ({"parameters": {"model": "relu"}}, "a parameter lacks its value or its provenance"),
+        ({"parameters": ["d"]}, "parameters is missing, or no object"),
+        ({"wall_time": 3.0}, "wall_time is missing, or no object"),
+        ({"wall_time": {"sgd": "3 s"}}, "a wall time is no number"),
+        ({"versions": None}, "versions is missing, or no object"),
+        ({"seed": None}, "seed is missing, or no number"),
+    ],
+)
+def test_a_stale_figure_with_older_metrics_says_that_it_cannot_be_shown(
+    place: Path, tmp_path: Path, changes: dict[str, Any], flaw: str
+) -> None:
+    noisy = tmp_path / "in" / "std" / "noisy"
+    shutil.copytree(place / "figures" / "std" / "noisy", noisy)
+    old = {**json.loads((noisy / "metrics.json").read_text("utf-8")), **changes}
+    write(noisy / "metrics.json", {key: value for key, value in old.items() if value is not None})
+    as_written = Build.load(noisy)
+    assert as_written is not None
+    as_written.wrote(noisy, "metrics.json")
+    summary = build.write(tmp_path / "in", tmp_path / "out", index=figures())
+    flaw = f"std/noisy/metrics.json: {flaw}"
+    assert summary["figures"]["noisy"]["std"] == {"state": "stale", "flaw": flaw}
+    page = Page(tmp_path / "out" / "noisy.html")
+    assert not page.all("img") and page.all("section", id="preset")
+    words_for_it = f"Made by earlier code, or from an earlier preset, and cannot be shown: {flaw}"
+    assert any(text.startswith(words_for_it) for text in page.texts("p", class_="mend"))
 
 
 @pytest.mark.usefixtures("quick")
@@ -423,11 +776,31 @@ def test_the_command(
     code, said = run()
     assert code == 2 and said["error"].startswith("--figures figures: there is no such folder")
     (tmp_path / "figures").mkdir()
+    code, said = run()
+    assert code == 2 and said["error"].startswith("--figures figures holds no figure")
+    noisy, landscape = (tmp_path / "figures" / "std" / name for name in ("noisy", "landscape"))
+    noisy.mkdir(parents=True)
+    (noisy / "note").write_text("x")
+    landscape.mkdir()
+    Build("landscape", "desk", "std", 0).save(landscape)
     code, said = run("--out", "new/report")
     assert code == 0 and said["ok"] and said["out"] == "new/report"
-    assert said["figures"]["noisy"] == {"std": {"state": "missing"}, "variance": {"state": "missing"}}
+    flaw = "std/noisy/build.json is missing, beside other files"
+    assert said["figures"]["noisy"] == {
+        "std": {"state": "foreign", "flaw": flaw},
+        "variance": {"state": "missing"},
+    }
     assert (tmp_path / "new" / "report" / "index.html").is_file()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["report"]  # no lock, no part of it
+    page = (tmp_path / "new" / "report" / "noisy.html").read_text("utf-8")
+    assert "workbench reproduce noisy --scale desk --convention std --out figures/std --overwrite" in page
+    with pytest.raises(SystemExit):
+        cli.main(["report"])
+    told = capsys.readouterr()
+    missing = 2 * len(FIGURES) - 2
+    assert told.out.splitlines()[0] == "wrote report/index.html"
+    assert set(told.out.splitlines()[1].split(", ")) == {f"{missing} missing", "1 unfinished", "1 foreign"}
+    assert f"workbench: noisy (std) is foreign and not shown: {flaw}" in told.err
 
 
 # ---- numbers and words
@@ -447,6 +820,7 @@ def test_the_command(
         ("<x>", "<code>&lt;x&gt;</code>"),
         (None, "none"),
         (True, "yes"),
+        ([{"a": 1.5}], "a: 1.5"),
         (float("inf"), "∞"),
     ],
 )
@@ -468,6 +842,25 @@ def test_sentences_about_checks(low: float | None, high: float | None, sentence:
     assert numbers.failure(check) == sentence
 
 
+@pytest.mark.parametrize(
+    "value, low, high, sentence",
+    [
+        (0.94999, 0.95, None, "0.94999, not at least 0.95"),
+        (7.2568, 7.2497, 7.2503, "7.2568, not 7.2497 to 7.2503"),
+        (7.25, 7.2499999999, 7.2499999999999, "7.25, not 7.2499999999 to 7.2499999999999"),
+        (-1e-9, 0.0, 1.0, "−1 × 10<sup>−9</sup>, not 0 to 1"),
+        (float("nan"), 0.0, 0.0, "not a number, not 0 to 0"),
+    ],
+)
+def test_a_sentence_about_a_check_does_not_contradict_itself(
+    value: float, low: float | None, high: float | None, sentence: str
+) -> None:
+    check = {"claim": "c", "value": value, "at_least": low, "at_most": high, "holds": False}
+    told = str(numbers.failure(check)).removeprefix("Does not hold: c: ").removesuffix(".")
+    assert told == sentence
+    assert f"{numbers.measured(check)}, not {numbers.interval(check)}" == told
+
+
 def test_verdicts() -> None:
     def verdict(*holds: bool) -> str:
         return numbers.verdict([{"holds": one} for one in holds])
@@ -478,7 +871,15 @@ def test_verdicts() -> None:
 
 @pytest.mark.parametrize(
     "seconds, words_for_it",
-    [(0.123, "0.12 s"), (9.5, "9.5 s"), (42.4, "42 s"), (61.2, "1 min 01 s"), (7300, "2 h 01 min")],
+    [
+        (0.123, "0.12 s"),
+        (9.5, "9.5 s"),
+        (42.4, "42 s"),
+        (59.7, "1 min 00 s"),
+        (61.2, "1 min 01 s"),
+        (3599.7, "1 h 00 min"),
+        (7300, "2 h 01 min"),
+    ],
 )
 def test_durations(seconds: float, words_for_it: str) -> None:
     assert numbers.duration(seconds) == words_for_it
@@ -569,6 +970,8 @@ FILM = {
         ({"r": [0.0, "1", 2.0]}, "r holds something that is no finite number"),
         ({"sgd": [[1, float("nan")], [0, 0]]}, "sgd holds something that is no finite number"),
         ({"label": 3}, "label is no text"),
+        ({"times": 3}, "times is no list"),
+        ({"sgd": None}, "sgd is no list"),
     ],
 )
 def test_films_are_checked(changes: dict[str, Any], flaw: str) -> None:
@@ -642,16 +1045,40 @@ def test_the_page_of_a_script(report: Path) -> None:
 @pytest.mark.parametrize(
     "body, message",
     [
-        ("x = 1\n1 / 0", r"lesson.py, line 5: ZeroDivisionError: division by zero: mend the script"),
+        ("x = 1\n1 / 0", r"lesson.py, line 5: ZeroDivisionError: division by zero"),
         ("def f():\n    raise KeyError('k')\n\nf()", r"lesson.py, line 5: KeyError: 'k'"),
         ("x = = 1", r"lesson.py, line 4: SyntaxError"),
         ("import sys\nsys.exit(3)", r"lesson.py, line 5: SystemExit: 3"),
     ],
 )
-def test_a_cell_that_raises_is_named(script: Path, body: str, message: str) -> None:
-    script.write_text(f"# %%\nprint(1)\n# %%\n{body}\n", encoding="utf-8")
-    with pytest.raises(BadInput, match=message):
-        tutorial.run(script)
+def test_a_cell_that_raises_is_named_and_is_the_last(script: Path, body: str, message: str) -> None:
+    script.write_text(f"# %%\nprint(1)\n# %%\n{body}\n# %%\nprint(2)\n", encoding="utf-8")
+    lesson = tutorial.run(script)
+    assert re.match(message, lesson.failure) and [part.output for part in lesson.parts] == ["1", ""]
+    assert not tutorial.Tutorial("n", "t", lesson.parts[:1]).failure
+
+
+def test_a_figure_that_cannot_be_drawn_is_named(script: Path) -> None:
+    script.write_text(
+        "# %%\nfrom matplotlib.figure import Figure\nfigure = Figure()\nfigure.suptitle('$\\\\no$')\n"
+    )
+    assert tutorial.run(script).failure.startswith("lesson.py, the figure after line 1: ValueError: ")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_tutorial_that_fails_stops_no_report(script: Path, tmp_path: Path) -> None:
+    script.write_text(
+        "# %% [markdown]\n# # Own\n\n# %%\nprint('begun')\n\n# %%\n{}['<k>']\n", encoding="utf-8"
+    )
+    summary = build.write(some_figures(tmp_path), tmp_path / "out", tutorial=script)
+    assert (
+        summary["tutorial"] is False and summary["tutorial_failure"] == "lesson.py, line 8: KeyError: '<k>'"
+    )
+    page = Page(tmp_path / "out" / "lesson.html")
+    banners = page.texts("p", class_="bad")
+    assert banners[0] == "The script stopped before its end: lesson.py, line 8: KeyError: '<k>'."
+    assert page.texts("samp") == ["begun"] and len(page.all("pre", class_="code")) == 2
+    assert "it stopped at an error" in Page(tmp_path / "out" / "index.html").source
 
 
 def test_a_script_leaves_no_files_behind(script: Path) -> None:

@@ -99,6 +99,44 @@ def test_formulas_and_tables_scroll_in_their_own_box(browser: Browser, report: P
         assert len(wide) > 5 and all(overflow == "auto" and index == 0 for overflow, index in wide)
 
 
+def test_boxes_that_scroll_are_regions_with_names(browser: Browser, report: Path) -> None:
+    boxes = """[...document.querySelectorAll('.formula, .wide, .paper, pre')].map(b => [
+      b.scrollWidth > b.clientWidth + 1 || b.scrollHeight > b.clientHeight + 1,
+      b.tabIndex, b.getAttribute('role'), b.getAttribute('aria-label')])"""
+    with opened(browser, report, "noisy", viewport=PHONE) as page:
+        open_all(page)
+        page.wait_for_function("document.querySelectorAll('.formula[role]').length > 2")
+        names = [name for scrolls, *said, name in page.evaluate(boxes) if scrolls and said == [0, "region"]]
+        assert all(scrolls == (role is not None) for scrolls, _, role, _ in page.evaluate(boxes))
+        assert {"Picture, convention std", "Table: 1 of 6 checks fail."} <= set(names)
+        assert "Table: Certificates: largest deviation relative to max(1, |value|)" in names
+        assert any(name.startswith("Formula: ") for name in names) and len(names) > 10
+        assert any(name.startswith("Code: solvers/generated/") for name in names)
+        page.set_viewport_size({"width": 4000, "height": 800})  # where nothing scrolls but the code
+        page.wait_for_function("!document.querySelector('.paper[role]')")
+        assert all((role is None) == (name is None) for _, _, role, name in page.evaluate(boxes))
+
+
+@pytest.mark.parametrize("name", ["noisy", "animation", "tutorial"])
+def test_letters_in_pictures_can_be_read_on_a_phone(browser: Browser, report: Path, name: str) -> None:
+    """A picture is not shrunk to the screen: it scrolls, and all of it can be reached."""
+    with opened(browser, report, name, viewport=PHONE) as page:
+        pictures = page.evaluate(
+            """[...document.querySelectorAll('.paper')].map(b => {
+              const p = b.firstElementChild;
+              const points = Number(p.tagName === 'IMG' ? p.getAttribute('width') : p.viewBox.baseVal.width);
+              return [10 * p.getBoundingClientRect().width / points, b.scrollWidth > b.clientWidth, b.tabIndex, b.role];
+            })"""
+        )
+        assert len(pictures) >= 1
+        for letters, *box in pictures:
+            assert letters > 9 and box == [True, 0, "region"]
+        page.set_viewport_size({"width": 1200, "height": 800})
+        assert page.evaluate(
+            "[...document.querySelectorAll('.paper')].every(b => b.scrollWidth === b.clientWidth)"
+        )
+
+
 @pytest.mark.parametrize("name", ["noisy", "animation"])
 def test_every_formula_is_drawn(browser: Browser, report: Path, name: str) -> None:
     with opened(browser, report, name) as page:
@@ -155,6 +193,7 @@ def test_the_animation_plays_pauses_and_can_be_scrubbed(browser: Browser, report
         )
         assert frame(page)[2] == f"time t = {film['times'][5]:.3g}"
         assert page.locator(".scrub").get_attribute("aria-valuetext") == frame(page)[2]
+        assert page.locator(".readout").get_attribute("aria-live") == "off"  # not every frame is spoken
         # it ends at the last frame, and starts again from there
         play.click()
         page.wait_for_function("document.querySelector('.play').textContent === 'Play'")
@@ -245,9 +284,8 @@ def test_the_theme_can_be_chosen_and_is_remembered(browser: Browser, report: Pat
         assert page.evaluate(BACKGROUND) == dark
 
 
-# the colours of a text and of what is behind it, for every text that is seen
-CONTRAST = """
-() => {
+# the luminance of a colour, as WCAG has it
+LUMINANCE = """
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
   const known = {};
   const rgb = (colour) => {
@@ -259,6 +297,12 @@ CONTRAST = """
     const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+"""
+# the colours of a text and of what is behind it, for every text that is seen
+CONTRAST = (
+    f"() => {{{LUMINANCE}"
+    + """
   const found = {};
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
@@ -270,13 +314,13 @@ CONTRAST = """
     const style = getComputedStyle(element);
     const ink = luminance(rgb(element.closest("svg") ? style.fill : style.color));
     const ground = luminance(rgb(behind ? getComputedStyle(behind).backgroundColor : "white"));
-    const ratio = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
     const key = element.tagName + "." + element.className.baseVal + element.className;
-    found[key] = Math.min(found[key] ?? 99, ratio);
+    found[key] = Math.min(found[key] ?? 99, ratio(ink, ground));
   }
   return found;
 }
 """
+)
 
 
 @pytest.mark.parametrize("name", ["index", "noisy", "animation", "failure", "tutorial"])
@@ -290,6 +334,19 @@ def test_every_text_stands_out_from_what_is_behind_it(browser: Browser, report: 
             found = page.evaluate(CONTRAST)
             assert len(found) > 12
             assert {key: ratio for key, ratio in found.items() if ratio < 4.5} == {}, scheme
+
+
+def test_bars_and_line_of_the_player_stand_out(browser: Browser, report: Path) -> None:
+    with opened(browser, report, "animation") as page:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            ratios = page.evaluate(
+                f"() => {{{LUMINANCE}"
+                """const ground = luminance(rgb(getComputedStyle(document.querySelector(".player")).backgroundColor));
+                  return [".bars", ".line"].map(name =>
+                    ratio(luminance(rgb(getComputedStyle(document.querySelector(".stage " + name)).stroke)), ground)); }"""
+            )
+            assert min(ratios) >= 3, (scheme, ratios)
 
 
 def test_pictures_lie_on_white_in_the_dark(browser: Browser, report: Path) -> None:
@@ -348,6 +405,16 @@ def test_the_skip_link_and_the_menu(browser: Browser, report: Path) -> None:
         assert not page.get_by_role("link", name="Landscape", exact=True).is_visible()
         menu.click()
         page.locator("footer").click()
+        assert not page.get_by_role("link", name="Landscape", exact=True).is_visible()
+        menu.click()
+        for _ in FIGURES:  # through its links, and on
+            page.keyboard.press("Tab")
+            assert page.get_by_role("link", name="Landscape", exact=True).is_visible()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "theme"
+        assert not page.get_by_role("link", name="Landscape", exact=True).is_visible()
+        menu.click()
+        page.keyboard.press("Shift+Tab")
         assert not page.get_by_role("link", name="Landscape", exact=True).is_visible()
 
 

@@ -24,6 +24,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar, nnls
 
 import workbench
+from paper.report import tutorial as report_tutorial
 from solvers import particles
 from workbench import GaussianInitialLaw, Problem, cli
 
@@ -33,11 +34,12 @@ SCRIPT = ROOT / "paper" / "tutorial.py"
 
 @dataclass(frozen=True)
 class Tutorial:
-    """What a run has left: names, output cell by cell, figures in order, and files in its folder."""
+    """What a run has left: names, output cell by cell, figures in order with their words, files in its folder."""
 
     names: dict[str, Any]
     outputs: list[str]
     figures: list[Figure]
+    alts: list[str]
     files: list[Path]
 
     def __getattr__(self, name):
@@ -52,7 +54,7 @@ def cells():
 def tutorial(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tutorial")
     names: dict[str, Any] = {"__name__": "__main__"}
-    outputs, figures = [], []
+    outputs, figures, alts = [], [], []
     with contextlib.chdir(folder):
         for cell in cells():
             if cell.cell_type == "code":
@@ -63,7 +65,8 @@ def tutorial(tmp_path_factory):
                 figure = names.get("figure")
                 if figure is not None and figure not in figures:
                     figures.append(figure)
-    return Tutorial(names, outputs, figures, list(folder.rglob("*")))
+                    alts.append(names["alt"])
+    return Tutorial(names, outputs, figures, alts, list(folder.rglob("*")))
 
 
 def test_it_leaves_no_files(tutorial):
@@ -233,6 +236,57 @@ def test_the_figures_say_what_they_show(tutorial):
     heights = {round(1 / d, 6) for d in tutorial.edges if not math.isnan(tutorial.edges[d][1])}
     assert {round(float(y), 6) for y in left.lines[0].get_ydata()} == heights
     np.testing.assert_array_equal(right.collections[0].get_array(), tutorial.fates.ravel())
+
+
+def test_alternative_texts_are_made_of_the_results(tutorial):
+    first, second = tutorial.alts
+    risk, t = tutorial.dynamics.data["risk"].values, tutorial.snapshots
+    off = np.max(np.abs(tutorial.trained.risk_at(t) - tutorial.dynamics.risk_at(t)))
+    assert f"goes from {risk[0]:.2g} to {risk[-1]:.2g}; " in first and f"within {off:.1g} of it" in first
+    apart = [
+        np.mean(np.abs(np.subtract(*(run.measure(i).quantiles(tutorial.levels) for run in both))))
+        for both in [(tutorial.dynamics, tutorial.trained)]
+        for i in range(3)
+    ]
+    assert f"at most {max(apart):.1g} apart" in first
+    for d in (9, 40):
+        lower, upper = tutorial.edges[d]
+        assert f"{lower:.2f} to {upper:.2f} at d = {d}" in second
+    assert f"0.00 to {tutorial.edges[math.inf][1]:.2f} at d = ∞" in second and "d = 8" not in second
+    assert f"from {np.sum(tutorial.fates > 0.99)} of 42 initial laws" in second
+    assert f"to r = {tutorial.ridge[-1]:.2g} at Delta = 0.9." in second
+
+
+OWN = "knots, values = [0, 1, 2], [-2, -3, 5]"
+GRID = "np.linspace(0.1, 0.9, 6), np.geomspace(0.15, 0.8, 7)"
+
+
+def test_it_runs_with_an_activation_of_which_a_single_delta_is_always_optimal(tmp_path):
+    script = SCRIPT.read_text("utf-8")
+    assert OWN in script and GRID in script
+    script = script.replace(OWN, "knots, values = [0, 1], [-1, 1]").replace(GRID, GRID.replace("6)", "2)"))
+    (tmp_path / "own.py").write_text(script.replace("0.8, 7)", "0.8, 2)"), "utf-8")
+    lesson = report_tutorial.run(tmp_path / "own.py")
+    assert lesson.failure == "" and lesson.parts[-1].prose is not None
+    first, second = (str(part.picture) for part in lesson.parts if part.picture)
+    told = ", ".join(f"0.00 to 1.00 at d = {d}" for d in (8, 9, 12, 20, 40, "∞"))
+    assert f"a single delta is optimal: {told}. Right, all units end dead from 0 of 4" in second
+    assert "maximum of R(delta_r) is missing at some Delta." in second and "goes from 0.88" in first
+
+
+def test_it_draws_where_a_single_delta_is_nowhere_optimal(tutorial):
+    assert tutorial.stretch([1.0] * len(tutorial.grid)) == []
+    (cell,) = [cell.source for cell in cells() if "fill_betweenx" in cell.source]
+    names = {**tutorial.names, "spans": {}, "edges": {d: (math.nan, math.nan) for d in tutorial.edges}}
+    exec(compile(cell, str(SCRIPT), "exec"), names)
+    names["figure"].savefig(io.BytesIO(), format="svg")
+    assert "a single delta is optimal: none. Right" in names["alt"]
+
+
+def test_the_longest_stretch_is_found(tutorial):
+    gaps = np.ones(len(tutorial.grid))
+    gaps[[0, 1, 4, 5, 6, 9]] = 1e-13
+    assert tutorial.stretch(list(gaps)) == tutorial.grid[4:7]
 
 
 def test_figures_are_shown_in_a_notebook(tutorial, monkeypatch):

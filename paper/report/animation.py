@@ -21,6 +21,8 @@ def flaw(film: Any) -> str:
             return f"{name} is missing"
         if name in TEXTS and not isinstance(film[name], str):
             return f"{name} is no text"
+        if name not in TEXTS and not isinstance(film[name], list):
+            return f"{name} is no list"
     frames = len(film["times"])
     if frames == 0:
         return "times is empty"

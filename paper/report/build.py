@@ -1,4 +1,4 @@
-"""The folder of the report: made beside its place, then put there in one move."""
+"""The folder of the report: made beside its place or in it, then put there, or nothing of it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paper.figures import FIGURES
 from paper.pipeline import Figure
 from paper.report import pages
-from paper.report.collect import Stand, stands
+from paper.report.collect import Stand, places, stands
 from paper.report.model import ModelPart, model
 from paper.report.tutorial import run
 from workbench.errors import BadInput
 from workbench.runs import make_writable_folder, model_names
 
 FORMAT = 1
-INDEX = "report.json"  # what tells the folder of a report from others
+INDEX = "report.json"  # what tells the folder of a report from others, with the names of its files
 TUTORIAL = Path(__file__).parents[1] / "tutorial.py"
 STATIC = ("style.css", "pages.css", "script.js", "animation.js", "icon.svg")
 
@@ -37,35 +38,52 @@ def write(
 ) -> dict[str, Any]:
     """Write the report of the folder ``figures`` to the folder ``out``; what it says of them, in short.
 
-    Files in ``out`` that are no part of a report stay.
+    Files in ``out`` that are no part of a report stay, and where anything fails, the report before.
 
     Raises
     ------
     BadInput
-        for a folder that is not there, or an ``out`` that is a file, or holds something else, unless ``overwrite``;
-        for a tutorial with a cell that raises.
+        for a folder that is not there or holds no figure, for an ``out`` that is a file, holds something else, unless
+        ``overwrite``, or holds a file of another origin under a name of the report.
     CertificateFailure
         of a model of a figure.
     """
-    earlier = check(figures, out, overwrite)
+    earlier = check(figures, out, overwrite, index)
     found = stands(index, figures)
+    script = tutorial or TUTORIAL
     target = out.resolve()  # a link to a folder stays one
-    made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+    _refuse(out, target, _names(found, script), earlier)  # before the work, and again when it is done
+    place = (
+        target if target.is_dir() else target.parent
+    )  # files can be moved within a mounted folder, not into it
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=place))
     try:
-        made.chmod(0o777 & ~_umask())  # not for the owner alone
-        summary = _fill(made, found, progress, tutorial or TUTORIAL)
-        _put(made, target, earlier)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        made = work / "new"
+        made.mkdir()
+        summary = _fill(made, found, progress, script)
+        if target.exists():
+            _merge(made, target, earlier, work / "old", out)
+        else:
+            os.rename(made, target)
+    except Stranded:
+        raise
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
     progress(1.0)
     return summary
+
+
+class Stranded(OSError):
+    """Files of the report before could not be put back."""
 
 
 def _fill(folder: Path, found: Mapping[str, list[Stand]], progress: Progress, script: Path) -> dict[str, Any]:
     """All files of the report."""
     shown = [stand for row in found.values() for stand in row if stand.shown]
     # an earlier preset may name a model that is gone
-    names = {pages.model_name(stand) for stand in shown} & set(model_names())
+    names = {name for row in found.values() for name in pages.model_of(row)} & set(model_names())
     models: dict[str, ModelPart] = {}
     for name in sorted(names):
         models[name] = model(name)
@@ -80,23 +98,37 @@ def _fill(folder: Path, found: Mapping[str, list[Stand]], progress: Progress, sc
     for name in STATIC:
         shutil.copyfile(pages.HERE / name, folder / name)
     for stand in shown:
-        part = folder / stand.part
-        part.mkdir(parents=True)
-        for name in ("metrics.json", *stand.pictures):
-            shutil.copyfile(stand.folder / name, part / name)
+        (folder / stand.part).mkdir(parents=True)
+        for name, content in stand.content.items():
+            (folder / stand.part / name).write_bytes(content)
     summary = {
         "figures": {name: {stand.convention: _short(stand) for stand in row} for name, row in found.items()},
-        "tutorial": lesson is not None,
+        "tutorial": lesson is not None and not lesson.failure,
+        **({"tutorial_failure": lesson.failure} if lesson is not None and lesson.failure else {}),
     }
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    content = {"format": FORMAT, **summary, "files": [*files, INDEX]}
-    _text(folder / INDEX, json.dumps(content, indent=2) + "\n")
+    _index(folder / INDEX, {**summary, "files": [*_files(folder), INDEX]})
     return summary
+
+
+def _names(found: Mapping[str, list[Stand]], script: Path) -> set[str]:
+    """The files that the report will have."""
+    names = {"index.html", INDEX, *STATIC, *(f"{name}.html" for name in found)}
+    if script.is_file():
+        names.add(f"{script.stem}.html")
+    return names | {
+        f"{stand.part}/{name}"
+        for row in found.values()
+        for stand in row
+        if stand.shown
+        for name in stand.content
+    }
 
 
 def _short(stand: Stand) -> dict[str, Any]:
     """How a figure stands, as plain data."""
     short: dict[str, Any] = {"state": stand.state}
+    if stand.flaw:
+        short["flaw"] = stand.flaw
     if stand.shown and stand.build is not None:
         checks = stand.metrics["checks"]
         short |= {
@@ -108,50 +140,132 @@ def _short(stand: Stand) -> dict[str, Any]:
     return short
 
 
-def check(figures: Path, out: Path, overwrite: bool = False) -> set[str]:
-    """Make sure of both folders before any work; what an earlier report left in ``out``, as names in it."""
+def check(
+    figures: Path, out: Path, overwrite: bool = False, index: Mapping[str, Figure] = FIGURES
+) -> frozenset[str]:
+    """Make sure of both folders before any work; the files in ``out`` that are of an earlier report."""
     if not figures.is_dir():
         raise BadInput(
             f"--figures {figures}: there is no such folder: name one that `workbench reproduce` wrote, or `make figures`"
         )
+    if not any(places(index, figures).values()):
+        raise BadInput(
+            f"--figures {figures} holds no figure, as std/{next(iter(index))}: "
+            "name a folder that `workbench reproduce` wrote, or `make figures`"
+        )
     make_writable_folder(out.resolve().parent)
     if not out.exists():
-        return set()
+        return frozenset()
     if not out.is_dir():
         raise BadInput(f"--out {out} is a file: name a folder")
+    earlier = _earlier(out)
+    if earlier is None and any(out.iterdir()) and not overwrite:
+        raise BadInput(f"--out {out} holds files and is no report: choose another folder, or add --overwrite")
+    return earlier or frozenset()
+
+
+def _earlier(out: Path) -> frozenset[str] | None:
+    """The files of the report in a folder; None where there is none."""
     try:
         content = json.loads((out / INDEX).read_text("utf-8"))
-        if content["format"] == FORMAT:
-            return {name.partition("/")[0] for name in content["files"]}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        pass
-    if any(out.iterdir()) and not overwrite:
-        raise BadInput(f"--out {out} holds files and is no report: choose another folder, or add --overwrite")
-    return set()
+        names = frozenset(content["files"])
+        if content["format"] != FORMAT or not all(isinstance(name, str) for name in names):
+            return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    # names that somebody wrote there lead nowhere else
+    return frozenset(
+        name for name in names if not (path := PurePosixPath(name)).is_absolute() and ".." not in path.parts
+    )
 
 
-def _put(made: Path, target: Path, earlier: set[str]) -> None:
-    """Put the folder in its place, with the files that are no part of a report."""
-    if not target.exists():
-        os.rename(made, target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
-    os.rename(target, old)
+def _refuse(out: Path, target: Path, names: Iterable[str], earlier: frozenset[str]) -> None:
+    """BadInput where something that is of no report stands in the way of a file."""
+    found = set()
+    for name in names:
+        path = target / name
+        for folder in path.parents:
+            if folder == target:
+                break
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                found.add(folder.relative_to(target).as_posix())
+        if os.path.lexists(path) and (name not in earlier or (path.is_dir() and not path.is_symlink())):
+            found.add(name)
+    if found:
+        few = sorted(found)[:3]
+        others = f" and {len(found) - len(few)} more" if len(found) > len(few) else ""
+        raise BadInput(
+            f"--out {out} holds {', '.join(few)}{others}, of no earlier report: move them, or choose another folder"
+        )
+
+
+def _merge(made: Path, target: Path, earlier: frozenset[str], old: Path, out: Path) -> None:
+    """Put the files of the report in the place of those of the one before; all of them, or none."""
+    names = [name for name in _files(made) if name != INDEX]
+    _refuse(out, target, [*names, INDEX], earlier)
+    gone = [name for name in sorted(earlier - {INDEX}) if _is_file_in(target, name)]
+    moves: list[tuple[Path, Path]] = []
+
+    def move(source: Path, to: Path) -> None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        moves.append((source, to))  # first: an interruption may come between the two
+        os.rename(source, to)
+
+    old.mkdir()
+    if (target / INDEX).exists():
+        shutil.copy2(target / INDEX, old / INDEX)
     try:
-        os.rename(made, target)
-    except OSError:
-        os.rename(old, target)
+        # killed half-way, the folder is still known as that of a report, whose files are these
+        _index(made.parent / INDEX, {"files": sorted({*earlier, *names, INDEX})})
+        os.replace(made.parent / INDEX, target / INDEX)
+        for name in gone:
+            move(target / name, old / name)
+        for name in names:
+            move(made / name, target / name)
+        os.replace(made / INDEX, target / INDEX)
+    except BaseException as error:
+        try:
+            for source, to in reversed(moves):
+                if os.path.lexists(to) and not os.path.lexists(source):
+                    source.parent.mkdir(parents=True, exist_ok=True)
+                    os.rename(to, source)
+            if (old / INDEX).exists():
+                os.replace(old / INDEX, target / INDEX)
+            else:
+                (target / INDEX).unlink(missing_ok=True)
+        except BaseException as another:
+            raise Stranded(
+                getattr(another, "errno", None),
+                f"the files of the report before could not be put back ({another or type(another).__name__}): "
+                "they are in this folder",
+                str(old),
+            ) from error
+        _prune(target, names)
         raise
-    for path in old.iterdir():
-        if path.name not in earlier and not (target / path.name).exists():
-            os.rename(path, target / path.name)
-    shutil.rmtree(old)
+    _prune(target, gone)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _prune(folder: Path, names: Iterable[str]) -> None:
+    """Remove folders around these files that are empty now."""
+    around = {path for name in names for path in PurePosixPath(name).parents if path.name}
+    for path in sorted(around, key=lambda path: -len(path.parts)):
+        with suppress(OSError):
+            (folder / path).rmdir()
+
+
+def _is_file_in(folder: Path, name: str) -> bool:
+    """Whether there is this file, or a link in its place, with no link on the way to it."""
+    path = folder / name
+    around = [parent for parent in path.parents if parent != folder and parent.is_relative_to(folder)]
+    return not any(parent.is_symlink() for parent in around) and (path.is_file() or path.is_symlink())
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _index(path: Path, content: Mapping[str, Any]) -> None:
+    _text(path, json.dumps({"format": FORMAT, **content}, indent=2) + "\n")
 
 
 def _text(path: Path, content: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +13,11 @@ from typing import Any
 
 from paper.pipeline import Build, Figure, state
 from paper.presets import CONVENTIONS, SCALES
+from workbench.errors import BadInput
 
 SHOWN = ("current", "stale")
 PICTURES = {"figure.svg": "SVG", "figure.png": "PNG"}
+ELSEWHERE = "FIGURES"  # the folder of the figures where its path is the machine's business
 
 STATES = {
     "current": "up to date",
@@ -32,28 +37,33 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Stand:
-    """A figure under one convention: its state, and where it may be shown, its numbers.
+    """A figure under one convention: its state, and where it may be shown, its numbers and files.
 
-    part: the folder of its files within the report.
+    flaw: why it is foreign, or cannot be shown; content: the files of the report, as they were when their hashes
+    were looked at; out: the folder that `reproduce` is to write to; scale, seed: those to make it with.
     """
 
     figure: Figure
     convention: str
     state: str
-    folder: Path
     build: Build | None = None
+    flaw: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    animation: Mapping[str, Any] | None = None
+    animation: Any = None
+    content: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    out: str = ""
+    scale: str = ""
+    seed: int = 0
 
     @property
     def shown(self) -> bool:
         """Whether its data may be shown as a result."""
-        return self.state in SHOWN
+        return self.state in SHOWN and not self.flaw
 
     @property
     def pictures(self) -> list[str]:
         """Names of the pictures that may be shown."""
-        return [name for name in PICTURES if self.build and name in self.build.drawn]
+        return [name for name in PICTURES if name in self.content]
 
     @property
     def part(self) -> str:
@@ -65,59 +75,241 @@ class Stand:
         """The finding."""
         try:
             return self.figure.drawing.alt(self.metrics)
-        except (KeyError, TypeError, IndexError, ValueError):
+        except Exception:
             if self.state == "current":
                 raise
             return f"{self.figure.title}, made by earlier code"  # whose numbers had other names
 
+    @property
+    def meaning(self) -> str:
+        """The state in words, and what is wrong."""
+        words = MEANINGS[self.state]
+        if self.state == "foreign":
+            return f"not shown: {self.flaw}"
+        return f"{words}, and cannot be shown: {self.flaw}" if self.flaw else words
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the command names the folder of the figures by a word for it."""
+        return self.out.partition("/")[0] == ELSEWHERE
+
     def command(self) -> str:
         """What makes the figure, or brings it up to date."""
-        words = ["workbench reproduce", self.figure.name]
-        if self.build is not None and self.build.scale in SCALES:
-            words.append(f"--scale {self.build.scale}")
-        words.append(f"--convention {self.convention}")
-        if self.build is not None and self.build.seed:
-            words.append(f"--seed {self.build.seed}")
-        words.append(f"--out figures/{self.convention}")
-        if self.state == "foreign":
-            words.append("--overwrite")
-        return " ".join(words)
+        words = ["workbench", "reproduce", self.figure.name]
+        if self.scale:
+            words += ["--scale", self.scale]
+        words += ["--convention", self.convention]
+        if self.seed:
+            words += ["--seed", str(self.seed)]
+        words += ["--out", self.out]
+        wanted = (self.figure.name, self.convention)
+        if self.state == "foreign" and (
+            self.build is None or (self.build.figure, self.build.convention) != wanted
+        ):
+            words.append("--overwrite")  # what is not what was written there is made again without
+        return shlex.join(words)
 
 
-def stands(figures: Mapping[str, Figure], folder: Path) -> dict[str, list[Stand]]:
-    """NAME -> how it stands under each convention, in ``folder``/CONVENTION/NAME, or in ``folder``/NAME."""
-    conventions = [name for name in CONVENTIONS if (folder / name).is_dir()]
-    direct = not conventions and any((folder / name).is_dir() for name in figures)
+def places(figures: Mapping[str, Figure], folder: Path) -> dict[str, dict[str | None, Path]]:
+    """NAME -> convention -> the folder that is there, ``folder``/CONVENTION/NAME; None -> ``folder``/NAME."""
     return {
-        name: [_stand(figure, folder / name, None)]
-        if direct
-        else [_stand(figure, folder / convention / name, convention) for convention in CONVENTIONS]
-        for name, figure in figures.items()
+        name: {
+            convention: path
+            for convention, path in (
+                *((convention, folder / convention / name) for convention in CONVENTIONS),
+                (None, folder / name),
+            )
+            if path.exists()
+        }
+        for name in figures
     }
 
 
-def _stand(figure: Figure, folder: Path, convention: str | None) -> Stand:
-    build = Build.load(folder)
-    own = convention or (build.convention if build and build.convention in CONVENTIONS else CONVENTIONS[0])
-    if build is not None and not (_readable(build) and build.convention == own):
-        return Stand(figure, own, "foreign", folder)
+def stands(figures: Mapping[str, Figure], folder: Path) -> dict[str, list[Stand]]:
+    """NAME -> how it stands under each convention, in ``folder``/CONVENTION/NAME, or in ``folder``/NAME.
+
+    Where all that is there lies in the folder itself, only one convention is asked for.
+
+    Raises
+    ------
+    BadInput
+        where a figure lies in both places under the same convention.
+    """
+    there = places(figures, folder)
+    builds = [build for paths in there.values() for path in paths.values() if (build := Build.load(path))]
+    builds = [build for build in builds if _named(build)]
+    scale, seed = _usual([(build.scale, build.seed) for build in builds], ("", 0))
+    flat = not any((folder / name).is_dir() for name in CONVENTIONS) and any(there.values())
+    wanted: tuple[str, ...] = CONVENTIONS
+    if flat:
+        wanted = (_usual([build.convention for build in builds], CONVENTIONS[0]),)
+    shown = _told(folder)
+    found: dict[str, list[Stand]] = {}
+    for name, paths in there.items():
+        row = {}
+        direct = paths.get(None)
+        own = None
+        if direct is not None:
+            build = Build.load(direct)
+            own = build.convention if build and build.convention in CONVENTIONS else wanted[0]
+            if own in paths:
+                raise BadInput(
+                    f"{direct} and {paths[own]} are both the figure {name} under {own}: move one of them"
+                )
+        for convention in (own,) if flat and own else wanted:
+            path = direct if convention == own else paths.get(convention)
+            at = shown if path is not None and path == direct else _join(shown, "" if flat else convention)
+            row[convention] = _stand(figures[name], path, convention, at, folder, scale, seed)
+        found[name] = list(row.values())
+    return found
+
+
+def _stand(
+    figure: Figure, folder: Path | None, convention: str, out: str, above: Path, scale: str, seed: int
+) -> Stand:
+    """How one folder stands; ``scale`` and ``seed`` are those that a figure which is not there would be made with."""
+    if folder is None:
+        return Stand(figure, convention, "missing", out=out, scale=scale, seed=seed)
+    name = folder.relative_to(above).as_posix()
+    build = Build.load(folder) if folder.is_dir() else None
+    if build is not None and build.scale in SCALES and _whole(build.seed):
+        scale, seed = build.scale, build.seed
+
+    def stand(state: str, flaw: str = "", **content: Any) -> Stand:
+        return Stand(figure, convention, state, build, flaw, out=out, scale=scale, seed=seed, **content)
+
+    flaw = _whose(figure, folder, convention, build, name)
+    if flaw:
+        return stand("foreign", flaw)
     found = state(figure, folder)
-    if found not in SHOWN or build is None:
-        return Stand(figure, own, found, folder, build)
-    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-    film = None
-    if "animation.json" in build.drawn:
-        film = json.loads((folder / "animation.json").read_text("utf-8"))
-    return Stand(figure, own, found, folder, build, metrics, film)
+    if build is None or found in ("missing", "unfinished"):
+        return stand(found)
+    # what is shown is what was hashed, whatever becomes of the file meanwhile
+    content = {file: _bytes(folder / file) for file in ("metrics.json", *build.drawn)}
+    altered = [file for file, data in content.items() if _hash(data) != build.files[file]]
+    if found == "foreign" and not build.intact(folder, "data.nc"):
+        altered.append("data.nc")
+    if altered:
+        files = " and ".join(f"{name}/{file}" for file in altered)
+        are = "is" if len(altered) == 1 else "are"
+        return stand("foreign", f"{files} {are} not what was written there (content hash)")
+    if found == "foreign":
+        return stand(found, f"files of {name} changed while they were looked at")
+    metrics = _json(content["metrics.json"])
+    flaw = lacking(metrics)
+    if flaw:
+        return stand(found, f"{name}/metrics.json: {flaw}")
+    film = _json(content["animation.json"]) if "animation.json" in content else None
+    published = {file: content[file] for file in ("metrics.json", *PICTURES) if file in content}
+    return stand(found, metrics=metrics, animation=film, content=published)
+
+
+def _whose(figure: Figure, folder: Path, convention: str, build: Build | None, name: str) -> str:
+    """Why the files of a folder cannot be those of the figure; empty where they can."""
+    if not folder.is_dir():
+        return f"{name} is no folder"
+    if build is None:
+        if not any(folder.iterdir()):
+            return ""
+        there = (folder / "build.json").exists()
+        wrong = "is not what workbench reproduce writes" if there else "is missing, beside other files"
+        return f"{name}/build.json {wrong}"
+    if not _readable(build):
+        return f"{name}/build.json is not what workbench reproduce writes: remove it first"
+    if build.figure != figure.name:
+        return f"{name}/build.json is of the figure {build.figure}"
+    if build.convention != convention:
+        return f"{name}/build.json is of the convention {build.convention}"
+    return ""
+
+
+def lacking(metrics: Any) -> str:
+    """What the pages need and metrics.json does not have, as that of earlier code; empty where it has all."""
+    if not isinstance(metrics, dict):
+        return "no object"
+    for key in ("parameters", "wall_time", "versions"):
+        if not isinstance(metrics.get(key), dict):
+            return f"{key} is missing, or no object"
+    if not isinstance(metrics.get("checks"), list):
+        return "checks is missing, or no list"
+    if not _whole(metrics.get("seed")):
+        return "seed is missing, or no number"
+    if not all(
+        isinstance(entry, dict) and {"value", "provenance"} <= entry.keys()
+        for entry in metrics["parameters"].values()
+    ):
+        return "a parameter lacks its value or its provenance"
+    if not all(map(_number, metrics["wall_time"].values())):
+        return "a wall time is no number"
+    for check in metrics["checks"]:
+        texts = isinstance(check, dict) and all(
+            isinstance(check.get(key), str) for key in ("claim", "reason")
+        )
+        if not texts or not isinstance(check.get("holds"), bool):
+            return "a check lacks claim, reason or holds"
+        if not all(
+            key in check and (check[key] is None or _number(check[key]))
+            for key in ("value", "at_least", "at_most")
+        ):
+            return "a check lacks value, at_least or at_most"
+    return ""
+
+
+def _usual[T](values: list[T], default: T) -> T:
+    return Counter(values).most_common(1)[0][0] if values else default
+
+
+def _told(folder: Path) -> str:
+    """The folder as a report may name it: as it was given, but for what only this machine has."""
+    if not folder.is_absolute():
+        return folder.as_posix()
+    here = Path.cwd()
+    return folder.relative_to(here).as_posix() if folder.is_relative_to(here) else ELSEWHERE
+
+
+def _join(folder: str, name: str) -> str:
+    return (Path(folder) / name).as_posix()
+
+
+def _named(build: Build) -> bool:
+    """Whether a build says what `reproduce` would be asked for."""
+    return build.scale in SCALES and build.convention in CONVENTIONS and _whole(build.seed)
 
 
 def _readable(build: Build) -> bool:
     """Whether build.json holds what the pipeline writes there."""
     tables = (build.jobs, build.runs, build.files)
     return (
-        build.scale in SCALES
-        and build.convention in CONVENTIONS
-        and isinstance(build.seed, int)
+        _named(build)
+        and isinstance(build.figure, str)
         and isinstance(build.drawn, list)
+        and all(isinstance(name, str) and name == Path(name).name for name in build.drawn)
         and all(isinstance(table, dict) for table in tables)
     )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # gone since its state was looked at
+        return b""
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _json(data: bytes) -> Any:
+    """The content of a file; a text, which is never asked for, where it is none."""
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        return str(error)
+
+
+def _whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _number(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool)

@@ -19,6 +19,8 @@ def value(number: Any, digits: int = 6) -> Markup:
     """A number to ``digits`` digits, its power of ten as such; lists in a row, texts as code."""
     if isinstance(number, str):
         return Markup("<code>{}</code>").format(number)
+    if isinstance(number, Mapping):
+        return Markup("; ").join(Markup("{}: {}").format(k, value(v, digits)) for k, v in number.items())
     if isinstance(number, Sequence):
         return Markup(", ").join(value(entry, digits) for entry in number)
     if number is None or isinstance(number, bool):
@@ -32,22 +34,34 @@ def value(number: Any, digits: int = 6) -> Markup:
 
 def interval(check: Mapping[str, Any]) -> Markup:
     """Where the value of a check has to lie."""
-    low, high = check["at_least"], check["at_most"]
+    low, high, digits = check["at_least"], check["at_most"], _digits(check)
     if low is None and high is None:
         return Markup("any number")
     if high is None:
-        return Markup("at least {}").format(value(low, DIGITS))
+        return Markup("at least {}").format(value(low, digits))
     if low is None:
-        return Markup("at most {}").format(value(high, DIGITS))
-    ends = [(value(low, digits), value(high, digits)) for digits in (DIGITS, 2 * DIGITS)]
-    # a narrow interval shows its width
-    return Markup("{} to {}").format(*(ends[0] if ends[0][0] != ends[0][1] else ends[1]))
+        return Markup("at most {}").format(value(high, digits))
+    return Markup("{} to {}").format(value(low, digits), value(high, digits))
+
+
+def measured(check: Mapping[str, Any]) -> Markup:
+    """The value of a check."""
+    return value(check["value"], _digits(check))
+
+
+def _digits(check: Mapping[str, Any]) -> int:
+    """To how many digits value and ends of a check are told: numbers that differ look different."""
+    found = {check[name] for name in ("value", "at_least", "at_most")} - {None}
+    for digits in range(DIGITS, 17):
+        if len({f"{number:.{digits}g}" for number in found}) == len(found):
+            return digits
+    return 17
 
 
 def failure(check: Mapping[str, Any]) -> Markup:
     """The sentence about a check that does not hold."""
     return Markup("Does not hold: {}: {}, not {}.").format(
-        signs(check["claim"]), value(check["value"], DIGITS), interval(check)
+        signs(check["claim"]), measured(check), interval(check)
     )
 
 
@@ -61,7 +75,7 @@ def verdict(checks: Sequence[Mapping[str, Any]]) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

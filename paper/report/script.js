@@ -83,6 +83,10 @@
     document.addEventListener("click", (event) => {
       if (!menu.contains(event.target)) menu.open = false;
     });
+    menu.addEventListener("focusout", (event) => {
+      // to nowhere at all: the window lost it, or a click that is seen above
+      if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+    });
     menu.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       menu.open = false;
@@ -92,12 +96,21 @@
 
   // a box that scrolls has to be reached by the keyboard, one that does not need not
   function boxes() {
-    const every = document.querySelectorAll(".wide, .formula, pre");
+    const every = document.querySelectorAll(".wide, .paper, .formula, pre");
+    const kind = (box) => (box.matches("pre") ? "Code" : box.matches(".formula") ? "Formula" : "Table");
+    const name = (box) => {
+      if (box.dataset.label) return box.dataset.label;
+      const around = box.querySelector("caption") ?? box.closest("details")?.querySelector("summary");
+      return around ? `${kind(box)}: ${around.textContent.trim().replace(/\s+/g, " ")}` : kind(box);
+    };
     const look = () => {
       for (const box of every) {
         const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-        if (scrolls) box.tabIndex = 0;
-        else box.removeAttribute("tabindex");
+        if (scrolls) {
+          for (const [key, value] of [["tabindex", 0], ["role", "region"], ["aria-label", name(box)]]) {
+            box.setAttribute(key, value);
+          }
+        } else for (const key of ["tabindex", "role", "aria-label"]) box.removeAttribute(key);
       }
     };
     look();

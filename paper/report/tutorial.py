@@ -2,7 +2,7 @@
 
 Cells run in order in one namespace, as ``__main__``, in a folder of their own.  A matplotlib figure that a cell leaves
 in the variable ``figure`` is shown below it; its alternative text is the variable ``alt``, where the cell leaves one.
-A first line of prose that stands alone is a heading.
+A first line of prose that stands alone is a heading.  A cell that raises is the last, and what it raised is told.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from matplotlib.figure import Figure
 from paper import style
 from paper.report.cells import cells
 from paper.report.words import markdown, python, signs, title_and_rest
-from workbench.errors import BadInput
 
 
 @dataclass(frozen=True)
 class Part:
-    """A cell as it is shown: prose, or code with its output and its picture."""
+    """A cell as it is shown: prose, or code with its output and its picture, or what it raised."""
 
     prose: Markup | None = None
     code: Markup | None = None
     output: str = ""
     picture: Markup | None = None
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,14 @@ class Tutorial:
     title: str
     parts: tuple[Part, ...]
 
+    @property
+    def failure(self) -> str:
+        """Where and with what it stopped; empty where it did not."""
+        return self.parts[-1].failure if self.parts else ""
+
 
 def run(path: Path, progress: Callable[[float], None] = lambda fraction: None) -> Tutorial:
-    """Run the cells of a script, and set them.
-
-    Raises
-    ------
-    BadInput
-        with the line, where a cell raises.
-    """
+    """Run the cells of a script, up to one that raises, and set them."""
     script = cells(path.read_text("utf-8"))
     title = ""
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
@@ -72,30 +71,37 @@ def run(path: Path, progress: Callable[[float], None] = lambda fraction: None) -
                     prose = Markup("<h2>{}</h2>\n").format(signs(heading)) + prose
                 parts.append(Part(prose=prose))
             else:
-                output = _run(cell.text, cell.above, place, namespace, compiler)
+                output, failure = _run(cell.text, cell.above, place, namespace, compiler)
                 figure = namespace.get("figure")
                 picture = None
-                if isinstance(figure, Figure) and figure is not shown:
+                if not failure and isinstance(figure, Figure) and figure is not shown:
                     shown = figure
-                    picture = drawn(figure, namespace.pop("alt", None) or described(figure), f"cell-{number}")
-                parts.append(Part(code=python(cell.text), output=output, picture=picture))
+                    try:
+                        picture = drawn(
+                            figure, namespace.pop("alt", None) or described(figure), f"cell-{number}"
+                        )
+                    except Exception as error:  # as for a label that is no formula
+                        failure = f"{path.name}, the figure after line {cell.above}: {type(error).__name__}: {error}"
+                parts.append(Part(None, python(cell.text), output, picture, failure))
+                if failure:
+                    break
             progress((number + 1) / len(script))
     return Tutorial(path.stem, title or path.stem, tuple(parts))
 
 
-def _run(text: str, above: int, path: Path, namespace: dict[str, Any], compiler: codeop.Compile) -> str:
-    """What a cell prints."""
-    printed = io.StringIO()
+def _run(
+    text: str, above: int, path: Path, namespace: dict[str, Any], compiler: codeop.Compile
+) -> tuple[str, str]:
+    """What a cell prints, and what it raises, with the line."""
+    printed, failure = io.StringIO(), ""
     try:
         # empty lines above, so that a traceback names the lines of the script
         code = compiler("\n" * above + text + "\n", str(path), "exec")
         with redirect_stdout(printed):
             exec(code, namespace)
     except (Exception, SystemExit) as error:
-        raise BadInput(
-            f"{path.name}, line {_line(error, path)}: {type(error).__name__}: {error}: mend the script"
-        ) from error
-    return printed.getvalue().rstrip()
+        failure = f"{path.name}, line {_line(error, path)}: {type(error).__name__}: {error}"
+    return printed.getvalue().rstrip(), failure
 
 
 def _line(error: BaseException, path: Path) -> int | None:
