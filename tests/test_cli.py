@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from solvers import particles, sgd
-from workbench import cli
+from workbench import cli, derivation
 from workbench.errors import NumericalFailure
 from workbench.trajectory import Trajectory
 
@@ -49,6 +50,23 @@ def test_no_command_prints_the_help(capsys):
 def test_derive_prints_the_derivation(capsys, form):
     code, out, _ = run(capsys, "derive", MODEL, "--format", form)
     assert code == 0 and "Hermite coefficients" in out
+
+
+@pytest.mark.parametrize("model", [MODEL, "limit"])
+def test_derive_shows_how_far_it_is(capsys, monkeypatch, model):
+    bars: dict[str, list[float]] = {}
+
+    @contextmanager
+    def bar(label, *_):
+        bars[label] = []
+        yield bars[label].append
+
+    monkeypatch.setattr(cli, "progress_bar", bar)
+    monkeypatch.setattr(derivation, "DERIVED", {})  # nothing is there from other tests
+    assert run(capsys, "derive", model)[0] == 0
+    (done,) = bars.values()
+    assert list(bars) == [f"derive {model}"]
+    assert len(done) >= 5 and done == sorted(done) and done[0] > 0 and done[-1] == 1
 
 
 def test_derive_json_carries_certificates(capsys):
@@ -116,6 +134,7 @@ def test_infinite_dimension_is_solved(capsys, tmp_path):
         ),
         (["derive", MODEL, "--format", "pdf"], ["pdf", "latex"]),
         (["reproduce", "distributoin"], ["distributoin", "distribution"]),
+        (["reproduce", "all", "distributoin"], ["distributoin", "distribution"]),
         (["reproduce", "distribution", "--scale", "huge"], ["huge", "smoke"]),
         (["reproduce", "distribution", "--convention", "sd"], ["'sd'", "std"]),
         (["reproduce", "distribution", "--seed", "-1"], ["-1"]),

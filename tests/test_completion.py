@@ -1,11 +1,17 @@
 """Completion in shells: what words can be, the scripts, and a real bash."""
 
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import shutil
 import subprocess
 import sys
+import termios
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -115,33 +121,109 @@ def test_an_unknown_shell_is_named(capsys):
     assert "unknown shell 'bsh': did you mean bash? choose from bash, fish, zsh" in captured.err
 
 
-def test_bash_completes(tmp_path):
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash")
-    command = tmp_path / "workbench"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m workbench.cli "$@"\n', "utf-8")
-    command.chmod(0o755)
-    # bash takes NAME=VALUE for three words, has compopt only while it completes, and must not add a space after NAME=
-    script = """
-source <(workbench completion bash)
-complete -p workbench
-compopt() { printf 'compopt %s %s\\n' "$@"; }
-complete_last() {
-    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
-    _workbench_completion workbench
-    printf '%s\\n' "${COMPREPLY[@]}"
+BASH = ["bash", "--noprofile", "--rcfile", ".bashrc", "-i"]
+SHELLS = {  # how a shell is started, the file that it reads then, and what is in it
+    "bash": (BASH, ".bashrc", "source <(workbench completion bash)"),
+    # as some have it for the sake of other programs
+    "bash, = in words": (
+        BASH,
+        ".bashrc",
+        "source <(workbench completion bash)\nCOMP_WORDBREAKS=${COMP_WORDBREAKS//=}",
+    ),
+    "zsh": (
+        ["zsh", "-d", "-i"],  # without the files of the machine
+        ".zshrc",
+        "autoload -Uz compinit && compinit -u\nsource <(workbench completion zsh)",
+    ),
+    "fish": (["fish", "-i"], ".config/fish/config.fish", "workbench completion fish | source"),
 }
-complete_last workbench reproduce dis
-complete_last workbench solve isotropic_relu --method sgd --set d = 40 --set tau_
-"""
-    done = subprocess.run(
-        [bash, "--norc", "-c", script],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+PROMPT = "PS1='at the prompt> '"
+FISH_PROMPT = "function fish_prompt; printf 'at the prompt> '; end"
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def typed(request, tmp_path_factory):
+    """Type keys into an interactive shell at a terminal; the words that ``workbench`` is then called with."""
+    start, config, setup = SHELLS[request.param]
+    if shutil.which(start[0]) is None:
+        pytest.skip(f"there is no {start[0]}")
+    home = tmp_path_factory.mktemp(start[0])
+    command = home / "workbench"
+    command.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" = completion ] || [ -n "$_WORKBENCH_COMPLETE" ] && exec "{sys.executable}" -m workbench.cli "$@"\n'
+        """printf 'called with: '; printf '[%s]' "$@"; echo ' end'\n""",
+        "utf-8",
     )
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    registered, *rest = done.stdout.splitlines()
-    assert registered.endswith("-F _workbench_completion workbench")
-    assert rest == ["distribution", *["compopt -o nospace"] * 2, "tau_plus=", "tau_minus="]
+    command.chmod(0o755)
+    (home / config).parent.mkdir(parents=True, exist_ok=True)
+    prompt = FISH_PROMPT if start[0] == "fish" else PROMPT
+    (home / config).write_text(f"{setup}\n{prompt}\n", "utf-8")
+    (home / "some_file.nc").touch()
+    here, there = pty.openpty()
+    shell = subprocess.Popen(
+        start,
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        cwd=home,
+        env={
+            "PATH": f"{home}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "TERM": "xterm",
+        },
+        start_new_session=True,
+        preexec_fn=partial(fcntl.ioctl, there, termios.TIOCSCTTY, 0),  # a terminal of its own
+    )
+    os.close(there)
+
+    def read_until(end):
+        seen = ""
+        while not re.search(end, seen):
+            ready, _, _ = select.select([here], [], [], 60)
+            assert ready, f"the shell shows nothing more: {seen!r}"
+            seen += os.read(here, 65536).decode("utf-8", "replace")
+        return seen
+
+    read_until("at the prompt> ")
+
+    def type_keys(keys):
+        os.write(here, f"workbench {keys}\r".encode())
+        seen = read_until(r"called with: .* end[\s\S]*at the prompt> ")
+        return re.findall(r"called with: \[(.*)\] end", seen)[-1].split("][")
+
+    yield type_keys
+    shell.kill()
+    shell.wait()
+    os.close(here)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("reproduce dis\tnoi\t--scale=sm\t--seed 1", "reproduce distribution noisy --scale=smoke --seed 1"),
+        (
+            "solve --set d=40 isotropic_tr\t--method=sg\t--set tau_pl\t1.5 --set=ep\t1",
+            f"solve --set d=40 {MODEL} --method=sgd --set tau_plus=1.5 --set=epsilon=1",
+        ),
+        (
+            f"solve {MODEL} --method sg\t--out some_f\t--json",
+            f"solve {MODEL} --method sgd --out some_file.nc --json",
+        ),
+        (f"solve {MODEL} --out=some_f\t--json", f"solve {MODEL} --out=some_file.nc --json"),
+    ],
+    ids=["words", "settings", "paths", "a path behind ="],
+)
+def test_a_shell_completes(typed, keys, words, request):
+    if request.node.callspec.id == "bash, = in words-a path behind =":
+        pytest.skip("bash itself then looks for a file named --out=…")
+    assert typed(keys) == words.split(" ")
+
+
+def test_the_help_says_what_zsh_needs_first(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["completion", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert SHELLS["zsh"][2].partition(" -u")[0] in words and "before" in words

@@ -189,7 +189,7 @@ def test_a_wrong_formula_is_caught(monkeypatch: pytest.MonkeyPatch, name: str, r
     # wrong in the eleventh digit; the certificates ask for twelve
     monkeypatch.setattr(gaussian, rule, off_by(sp.Rational(1, 10**11), getattr(gaussian, rule)))
     with pytest.raises(CertificateFailure, match=claim):
-        _derived.__wrapped__(MODELS[name])
+        _derived(MODELS[name])
 
 
 @pytest.mark.usefixtures("coarse")
@@ -199,7 +199,7 @@ def test_a_wrong_derivative_is_caught(monkeypatch: pytest.MonkeyPatch, name: str
     right = getattr(gaussian, rule)
     monkeypatch.setattr(gaussian, rule, lambda *args: right(*args) * (1 + sp.Rational(1, 10**6)))
     with pytest.raises(CertificateFailure, match=r"^g_n, its derivatives"):
-        _derived.__wrapped__(MODELS[name])
+        _derived(MODELS[name])
 
 
 @pytest.mark.usefixtures("coarse")
@@ -212,7 +212,7 @@ def test_a_wrong_gradient_is_caught(monkeypatch: pytest.MonkeyPatch, name: str) 
 
     monkeypatch.setattr(derivation, "potential_steps", wrong)
     with pytest.raises(CertificateFailure, match=r"^its gradient"):
-        _derived.__wrapped__(MODELS[name])
+        _derived(MODELS[name])
 
 
 @pytest.mark.usefixtures("coarse")
@@ -224,7 +224,7 @@ def test_a_wrong_potential_is_caught(monkeypatch: pytest.MonkeyPatch, name: str)
         Model, "scale", lambda model, sign: right(model, sign) * (1 + sp.Rational(1 - sign, 2 * 10**9))
     )
     with pytest.raises(CertificateFailure, match=r"^V\("):
-        _derived.__wrapped__(MODELS[name])
+        _derived(MODELS[name])
 
 
 @pytest.mark.usefixtures("coarse")
@@ -232,7 +232,7 @@ def test_wrong_moments_of_two_blocks_are_caught(monkeypatch: pytest.MonkeyPatch)
     right = sp.gamma
     monkeypatch.setattr(kernel_steps.sp, "gamma", lambda x: right(x) * (1 + sp.Rational(1, 10**11)))
     with pytest.raises(CertificateFailure, match=r"^m_k\(n\)"):
-        _derived.__wrapped__(MODELS["affine"])
+        _derived(MODELS["affine"])
 
 
 @pytest.mark.usefixtures("coarse")
@@ -251,7 +251,7 @@ def test_a_wrong_formula_of_the_calculus_is_caught(
     for part in (derivation, evaluators):
         monkeypatch.setattr(part, "closed_forms", lambda _: dataclasses.replace(right, **{entry: wrong}))
     with pytest.raises(CertificateFailure, match=claim):
-        _derived.__wrapped__(model)
+        _derived(model)
 
 
 @pytest.mark.usefixtures("coarse")
@@ -262,7 +262,7 @@ def test_a_wrong_quadrature_is_caught(monkeypatch: pytest.MonkeyPatch, rule: str
     """Where there is no closed form, the quadrature of the generated module is the claim."""
     monkeypatch.setattr(evaluators, rule, off_by(1e-11, getattr(evaluators, rule)))
     with pytest.raises(CertificateFailure, match=claim):
-        _derived.__wrapped__(MODELS["tanh"])
+        _derived(MODELS["tanh"])
 
 
 @pytest.mark.usefixtures("coarse")
@@ -276,7 +276,7 @@ def test_the_general_formula_is_certified_however_late_it_begins(monkeypatch: py
     for part in (derivation, evaluators):
         monkeypatch.setattr(part, "closed_forms", lambda _: wrong)
     with pytest.raises(CertificateFailure, match=r"^alpha_k\(.* at \(12\.0"):
-        _derived.__wrapped__(model)
+        _derived(model)
 
 
 @pytest.mark.usefixtures("coarse")
@@ -288,7 +288,7 @@ def test_a_pair_formula_right_at_one_offset_alone_is_caught(monkeypatch: pytest.
         )
         closed_forms.closed_forms.cache_clear()
         with pytest.raises(CertificateFailure, match="pair kernel"):
-            _derived.__wrapped__(MODELS["affine"])
+            _derived(MODELS["affine"])
 
 
 def test_the_series_of_an_odd_activation_is_not_compared_at_zero() -> None:

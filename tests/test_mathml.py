@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 import pytest
 import sympy as sp
 
-from workbench import prose, render
+from workbench import notation, prose, render, special
 from workbench.mathml import LINE_SIGNS, display
+from workbench.notation import b, k, s
 from workbench.special import gauss_pdf_delta
 from workbench.steps import Step
 
@@ -83,6 +84,29 @@ def test_names_of_symbols(name: str, tag: str, parts: list[str]) -> None:
     assert element.tag == tag and ["".join(part.itertext()) for part in element] == parts
 
 
+def test_coefficients_have_an_index_and_the_correlation_is_no_measure() -> None:
+    """a is also the output weight, and rho also the law of a unit."""
+    formula = notation.a * special.a(k, s) * special.alpha(k - 1, s, b) * notation.corr * sp.Symbol("rho")
+    shown = tree(formula)
+    indexed = [tuple("".join(part.itertext()) for part in e) for e in shown.iter("msub")]
+    assert indexed == [("a", "k"), ("α", "k−1")]
+    assert text(special.a(k, s)) == "ak(s)"
+    assert sorted(e.text or "" for e in shown.iter("mi") if e.text in ("ρ", "ϱ")) == ["ρ", "ϱ"]
+    step = Step("T", r"$\varrho$", sp.Eq(f(x), formula, evaluate=False))
+    plain = render.text("T", [step])
+    assert "aₖ(s)" in plain and "αₖ₋₁(s, b)" in plain and "ρ⋅ϱ" in plain and "by ϱ" in plain
+    latex = render.latex("T", [step])
+    assert r"a_{k}\left(s\right)" in latex and r"\rho" in latex and latex.count(r"\varrho") == 2
+    assert "<i>ϱ</i>" in render.html("T", [step])
+
+
+def test_names_with_a_greek_index_are_not_spelled_in_text() -> None:
+    kappa = sp.Symbol("kappa")
+    formula = sp.IndexedBase("m")[kappa] * sp.Function("phi_kappa")(x) * sp.IndexedBase("p")[k] ** 2
+    plain = render.text("T", [Step("T", "rule", formula)])
+    assert "m_κ" in plain and "φ_κ(x)" in plain and "p_k" in plain and "[" not in plain and "ₐ" not in plain
+
+
 def test_a_difference_of_functions_keeps_an_upright_delta() -> None:
     first, second = list(tree(gauss_pdf_delta(x)).iter("mi"))[:2]
     assert (first.text, first.get("mathvariant"), second.text, second.get("mathvariant")) == (
@@ -143,6 +167,9 @@ def test_prose_in_latex(latex: str, html: str) -> None:
         ("network_risk, make_and_show, x.beta", "network_risk, make_and_show, x.beta"),
         ("E y sigma_*", "E y σ<sub>*</sub>"),
         ("a finite sum of delta_r, int Psi drho", "a finite sum of δ<sub>r</sub>, ∫Ψ dρ"),
+        ("K = int U drho_opt", "K = ∫U dρ<sub>opt</sub>"),
+        ("da_k/ds (s, b), dt^2", "da<sub>k</sub>/ds (s, b), dt<sup>2</sup>"),
+        ("do_it, add_n, deck_2", "do_it, add_n, deck_2"),
         ("a < b, c > d, W 3e+4x", "a &lt; b, c &gt; d, W 3e+4x"),
     ],
 )

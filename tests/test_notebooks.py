@@ -1,10 +1,15 @@
-"""The scripts in cells open as notebooks, and come back as the text that they were."""
+"""The scripts in cells open as notebooks, come back as the text that they were, and run what was saved."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import pytest
+
+from paper import notebook
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -81,3 +86,83 @@ GOOD = "# %% [markdown]\n# A title\n#\n# And prose.\n\n# %%\nx = 1\n\n# %%\nif x
 def test_what_is_no_notebook_is_seen(text, complaint):
     found = complaints(text)
     assert found == [] if complaint is None else any(complaint in line for line in found), found
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+
+folder = Path(sys.argv[sys.argv.index("--out") + 1]) / sys.argv[2]
+folder.mkdir(parents=True)
+(folder / "figure.svg").write_text("<svg/>")
+print("first version", *sys.argv[1:])
+print("a bar\\rthe bar", file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a command of its own, while another folder is the working directory."""
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    (root / "workbench").mkdir(parents=True)
+    (root / "workbench" / "__init__.py").touch()
+    (root / "workbench" / "__main__.py").write_text(COMMAND, "utf-8")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(notebook, "ROOT", root)
+    return root
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The pictures that a notebook shows."""
+    pictures: list[str] = []
+    display = SimpleNamespace(display=pictures.append, SVG=lambda filename: filename)
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return pictures
+
+
+def test_a_script_runs_the_command_as_it_is_on_disk(project, capfd):
+    folder = project / "figures" / "smoke"
+    notebook.make_and_show("noisy")
+    out, err = capfd.readouterr()
+    assert out == f"first version reproduce noisy --scale smoke --out {folder}\n"
+    assert "the bar" in err
+    assert (folder / "noisy" / "figure.svg").is_file()
+    assert list(Path().iterdir()) == []  # nothing where the script happened to be started
+    command = project / "workbench" / "__main__.py"
+    command.write_text(command.read_text("utf-8").replace("first", "second"), "utf-8")
+    notebook.make_and_show("relu")
+    assert capfd.readouterr().out.startswith("second version reproduce relu")
+
+
+def test_a_notebook_shows_what_the_command_says_and_the_picture(project, shown, capsys):
+    notebook.make_and_show("noisy")
+    assert shown == [str(project / "figures" / "smoke" / "noisy" / "figure.svg")]
+    out = capsys.readouterr().out
+    assert "first version reproduce noisy" in out and "a bar\rthe bar\n" in out
+
+
+@pytest.mark.parametrize("in_notebook", [False, True])
+def test_a_command_that_fails_ends_the_script_with_its_code(project, capfd, request, in_notebook):
+    shown = request.getfixturevalue("shown") if in_notebook else []
+    (project / "workbench" / "__main__.py").write_text("import sys\nsys.exit(3)\n", "utf-8")
+    with pytest.raises(SystemExit) as end:
+        notebook.make_and_show("noisy")
+    assert end.value.code == 3 and shown == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_command_is_run_by_the_interpreter_at_hand_and_ends_with_one_line():
+    words = ["reproduce", "nosuch", "--scale", "smoke"]
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("workbench: unknown figure 'nosuch'") and done.stderr.count("\n") == 1
+
+
+def test_the_folder_of_the_scripts_is_no_part_of_the_project():
+    assert notebook.ROOT == ROOT
+    assert "/figures/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()

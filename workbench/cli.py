@@ -91,12 +91,14 @@ def derive(model: str, form: str, as_json: bool) -> dict[str, Any]:
     from workbench.module_certificates import certify_module
 
     code: tuple[Certificate, ...] = ()
-    if model == "limit":  # no module is generated from it, so there is no code to certify
-        steps, rendered = kramers_moyal.derive_limit(), getattr(kramers_moyal, form)()
-    else:
-        derivation = derive_model(import_module(f"derivations.{model}").MODEL)
-        steps, rendered = derivation.steps, getattr(derivation, form)()
-        code = certify_module(generated_module(model), derivation)
+    with progress_bar(f"derive {model}") as progress:
+        if model == "limit":  # no module is generated from it, so there is no code to certify
+            steps, rendered = kramers_moyal.derive_limit(progress), getattr(kramers_moyal, form)()
+        else:
+            statement, module = import_module(f"derivations.{model}").MODEL, generated_module(model)
+            derivation = derive_model(statement, lambda done: progress(0.6 * done))
+            steps, rendered = derivation.steps, getattr(derivation, form)()
+            code = certify_module(module, derivation, lambda done: progress(0.6 + 0.4 * done))
     if not as_json:
         click.echo(rendered, nl=False)
         for certificate in code if form == "text" else ():
@@ -244,10 +246,10 @@ def reproduce(
     given once more.
     """
     paper = _figures()
-    if "all" in figure:
-        figure = tuple(paper.FIGURES)
     for name in figure:
         one_of("figure", name, (*paper.FIGURES, "all"))
+    if "all" in figure:
+        figure = tuple(paper.FIGURES)
     one_of("scale", scale, paper.SCALES)
     one_of("convention", convention, paper.CONVENTIONS)
     seed_number = read_whole_number("seed", seed)
@@ -260,6 +262,7 @@ def reproduce(
     make_writable_folder(out)
     for name in chosen:  # every slip is named before anything is solved
         pipeline.found(chosen[name], out / name, settings[name], overwrite)
+        pipeline.read_code(chosen[name], settings[name])
     done, metrics = {}, {}
     with import_module("paper.jobs").processes(count) as pool:
         for name in chosen:
@@ -300,7 +303,9 @@ def reproduce(
     help="Folder of the report.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Write into a folder that holds something else than a report."
+    "--overwrite",
+    is_flag=True,
+    help="Write into a folder that holds something else than a report, which stays.",
 )
 @options.as_json
 def report(folder: Path, out: Path, overwrite: bool, as_json: bool) -> dict[str, Any]:
@@ -308,13 +313,24 @@ def report(folder: Path, out: Path, overwrite: bool, as_json: bool) -> dict[str,
 
     With each figure: its numbers and checks, where its parameters come from, its model with the derivation, and the
     generated code.  What is stale is marked, and what is not what `reproduce` wrote is named and not shown.
+    Files in OUT that are no part of a report stay; one in the place of a page is named, and nothing is written.
     """
     build = import_module("paper.report.build")
     build.check(folder, out, overwrite)
     with exclusive(out), progress_bar("report") as progress:
         summary = build.write(folder, out, overwrite, progress)
+    every = [
+        (f"{name} ({part})", one) for name, row in summary["figures"].items() for part, one in row.items()
+    ]
+    for name, one in every:
+        if "flaw" in one:
+            click.echo(f"workbench: {name} is {one['state']} and not shown: {one['flaw']}", err=True)
+    if "tutorial_failure" in summary:
+        click.echo(f"workbench: the tutorial stopped: {summary['tutorial_failure']}", err=True)
     if not as_json:
+        states = [one["state"] for _, one in every]
         click.echo(f"wrote {out / 'index.html'}")
+        click.echo(", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states)))
     return {"out": str(out), **summary}
 
 
@@ -325,7 +341,8 @@ def completion_script(shell: str, as_json: bool) -> dict[str, Any]:
     """Print what SHELL (bash, zsh or fish) reads to complete models, methods, settings and figures.
 
     For the shell at hand: eval "$(workbench completion bash)", for fish: workbench completion fish | source.
-    For every new one, put it where the shell looks when it starts, as below.
+    For every new one, put it where the shell looks when it starts, as below; in ~/.zshrc the line
+    autoload -Uz compinit && compinit has to stand before it.
     """
     script = completion.script(commands, shell)
     if not as_json:

@@ -6,11 +6,19 @@ While a word is completed neither SymPy nor DOLFINx nor the drawing library is l
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+)
 
 from workbench.runs import METHODS, generated_module, model_names
 from workbench.settings import one_of, setting_names
@@ -21,14 +29,60 @@ FORMATS = ("text", "latex", "html")
 
 
 class _Bash(BashComplete):
-    """Click's script, without a space after NAME=, where the value comes next."""
+    """Click's, for NAME=VALUE: no space after NAME=, and --option=value is completed like --option value."""
 
     source_template = BashComplete.source_template.replace(
         "COMPREPLY+=($value)", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace"
     )
 
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        *args, incomplete = _rejoined([*args, incomplete])
+        return args, incomplete
 
-SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "fish": FishComplete, "zsh": ZshComplete}
+    def format_completion(self, item: CompletionItem) -> str:
+        # what bash replaces is its own last word: the whole --option=value where = breaks no words there
+        _, last = super().get_completion_args()
+        option = re.match("--[^=]*=", last)
+        return f"{item.type},{option[0] if option else ''}{item.value}"
+
+
+def _rejoined(words: list[str]) -> list[str]:
+    """Words as they were typed, where bash makes three of NAME=VALUE."""
+    joined: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        if joined and word and "=" in (before, word):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
+
+
+class _Zsh(ZshComplete):
+    """Click's, for NAME=VALUE: no space after NAME=, and of --option=value only the value is replaced."""
+
+    source_template = ZshComplete.source_template.replace(
+        "    for type key descr", "    compset -P '--*='\n\n    for type key descr"
+    ).replace(
+        "        compadd -U -V unsorted -a completions",
+        "        local -a open=(${(M)completions:#*=}) closed=(${completions:#*=})\n"
+        "        compadd -V unsorted -S '' -a open\n"  # with -U, --option= would be replaced, too
+        "        compadd -V unsorted -a closed",
+    )
+
+
+class _Fish(FishComplete):
+    """Click's, with --option= in front of what is offered where it is in front of what is completed."""
+
+    source_template = FishComplete.source_template.replace(
+        '"(%(complete_func)s)"',
+        "\"(string match -r -- '^(?:--[^=]*=)?' (commandline -t))(%(complete_func)s)\"",
+    )
+
+
+SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "fish": _Fish, "zsh": _Zsh}
+for _name, _shell in SHELLS.items():
+    add_completion_class(_shell, _name)  # click asks its own for the words, too
 
 
 def script(commands: click.Command, shell: str) -> str:

@@ -8,8 +8,9 @@ number, a certificate.  ``derive`` is the table of contents: the steps are in ``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 import sympy as sp
 
@@ -28,7 +29,7 @@ from workbench.potential_steps import (
     potential_steps,
     projection_steps,
 )
-from workbench.steps import Step
+from workbench.steps import Step, in_turn
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,13 @@ class Derivation:
         return render.html(self.title, self.steps)
 
 
-def derive(model: Model) -> Derivation:
+DERIVED: dict[Model, Derivation] = {}  # each model is derived once a process
+
+
+def derive(model: Model, progress: Callable[[float], None] | None = None) -> Derivation:
     """Derive V, the features and weights of U, Psi, the risk and the reduced equation of ``model``.
+
+    ``progress`` is told the fraction done, where there is something to do.
 
     Raises
     ------
@@ -89,22 +95,23 @@ def derive(model: Model) -> Derivation:
         raise BadInput(
             f"model = {model!r} is no Model: write one, e.g. derive(isotropic_gaussians(truncated_relu()))"
         )
-    return _derived(model)
+    if model not in DERIVED:
+        DERIVED[model] = _derived(model, progress)
+    return DERIVED[model]
 
 
-@cache
-def _derived(model: Model) -> Derivation:
+def _derived(model: Model, progress: Callable[[float], None] | None = None) -> Derivation:
     closed, values = closed_forms(model), Evaluator(model)
     V = potential(model)
     grad_V = tuple(sp.diff(V, x) for x in model.symbols)
-    steps = (
-        *activation_steps(model),
-        *projection_steps(model),
-        *mean_steps(model, closed, values),
-        *potential_steps(model, values, V, grad_V),
-        *pair_steps(model, closed, values),
-        *orbit_steps(model, closed, values),
-        *functional_steps(),
-        *equation_steps(model),
+    parts = (
+        partial(activation_steps, model),
+        partial(projection_steps, model),
+        partial(mean_steps, model, closed, values),
+        partial(potential_steps, model, values, V, grad_V),
+        partial(pair_steps, model, closed, values),
+        partial(orbit_steps, model, closed, values),
+        functional_steps,
+        partial(equation_steps, model),
     )
-    return Derivation(model, steps, closed, V, grad_V)
+    return Derivation(model, in_turn(parts, progress), closed, V, grad_V)

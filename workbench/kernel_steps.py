@@ -31,13 +31,13 @@ def pair_steps(model: Model, closed: ClosedForms, values: Evaluator) -> tuple[St
     product = E(sigma(X) * sigma(X2))
     first, second = scale_arguments(model), (s2, b2) if model.has_offset else (s2,)
     by = (
-        r"hinge pairs through Owen's T: $H(t, s, t', s', \rho) = E (s X - t)_+ (s' Y - t')_+$"
+        r"hinge pairs through Owen's T: $H(t, s, t', s', \varrho) = E (s X - t)_+ (s' Y - t')_+$"
         if isinstance(model.activation, PiecewiseLinear)
         else "; ".join(rule.name for rule in closed.rules)
     )
     mehler = Step(
         "Two units at fixed angles",
-        rf"Mehler's formula; $X, X'$ Gaussian with deviations $s, s'$ and the correlation $\rho = {_correlation(model)}$",
+        rf"Mehler's formula; $X, X'$ Gaussian with deviations $s, s'$ and the correlation $\varrho = {_correlation(model)}$",
         sp.Eq(product, sp.Sum(corr**k * a(k, *first) * a(k, *second), (k, 0, sp.oo)), evaluate=False),
         (_pair_certificate(model, values),) if closed.pair is None else (),
         note=r"$c_i$ is the cosine of the angle of $w$ and $w'$ in block $i$, $p_i$ the share $\tau_i r_i/s$ of the block."

@@ -36,7 +36,7 @@ from workbench.free_energy import (
     xi,
 )
 from workbench.orbits import Coordinate, orbit_steps
-from workbench.steps import Step
+from workbench.steps import Step, in_turn
 
 eps, s = sp.symbols("epsilon s", positive=True)
 PUBLISHED = (CONSISTENT, sp.Integer(2), sp.Integer(1))  # noise constants found in print
@@ -387,29 +387,40 @@ def _discrete_steps() -> tuple[Step, ...]:
     )
 
 
-@cache
-def derive_limit() -> tuple[Step, ...]:
+def _coordinate_steps() -> tuple[Step, ...]:
+    """The equation in flat and radial coordinates."""
+    a, b = sp.symbols("a b", real=True)
+    r, r1, r2 = sp.symbols("r r1 r2", positive=True)
+    n, n1, n2 = sp.symbols("n n1 n2", integer=True, positive=True)
+    four = (Coordinate(a), Coordinate(b), Coordinate(r1, n1), Coordinate(r2, n2))
+    return orbit_steps(four, shown=(Coordinate(a), Coordinate(r, n)))
+
+
+PARTS = tuple(
+    cache(part)  # derived once a process
+    for part in (
+        _expansion_steps,
+        equation_steps,
+        free_energy_steps,
+        noise_steps,
+        _discrete_steps,
+        _coordinate_steps,
+    )
+)
+
+
+def derive_limit(progress: Callable[[float], None] | None = None) -> tuple[Step, ...]:
     """The steps from the update to the reduced equation, every identity checked in symbols.
 
     Order: update and expansion, equation, free energy and Gibbs law [JKO98, MMN18], noise constant, orbit coordinates.
+    ``progress`` is told the fraction done.
 
     Raises
     ------
     CertificateFailure
         when an identity leaves a remainder.
     """
-    a, b = sp.symbols("a b", real=True)
-    r, r1, r2 = sp.symbols("r r1 r2", positive=True)
-    n, n1, n2 = sp.symbols("n n1 n2", integer=True, positive=True)
-    four = (Coordinate(a), Coordinate(b), Coordinate(r1, n1), Coordinate(r2, n2))
-    return (
-        *_expansion_steps(),
-        *equation_steps(),
-        *free_energy_steps(),
-        *noise_steps(),
-        *_discrete_steps(),
-        *orbit_steps(four, shown=(Coordinate(a), Coordinate(r, n))),
-    )
+    return in_turn(PARTS, progress)
 
 
 # ---- renderings

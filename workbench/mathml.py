@@ -11,7 +11,8 @@ from sympy.printing.mathml import MathMLPresentationPrinter
 from sympy.printing.precedence import precedence_traditional
 from sympy.printing.pretty.pretty_symbology import greek_unicode
 
-from workbench.special import NamedFunction
+from workbench.notation import GLYPHS
+from workbench.special import HermiteCoefficient, NamedFunction
 
 LINE_SIGNS = 78  # signs that fit on a line of a page
 
@@ -126,9 +127,14 @@ class MathML(MathMLPresentationPrinter):
             self._upright(letter) if letter == "Δ" else self._element("mi", letter)
             for letter in expr.text_name
         ]
-        return self._call(self._element("mrow", *letters), expr.args)
+        name = self._element("mrow", *letters)
+        if isinstance(expr, HermiteCoefficient):
+            return self._call(self._element("msub", name, self._print(expr.args[0])), expr.args[1:])
+        return self._call(name, expr.args)
 
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> Any:
+        if expr in GLYPHS:
+            return self._element("mi", GLYPHS[expr])
         match = NAME.fullmatch(expr.name)
         if match is None:
             return super()._print_Symbol(expr, style)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from workbench.errors import CertificateFailure
 from workbench.evaluators import Evaluator
 from workbench.feature_steps import feature_integrals
 from workbench.potential_steps import TAUS, class_average, offsets, orbit_grid
+from workbench.steps import in_turn
 
 if TYPE_CHECKING:
     from workbench.derivation import Derivation
@@ -25,8 +27,12 @@ ORDERS = (0, 1, 2, 8, 28)
 SOME_FEATURES = 1e-4  # a tolerance of U at which a handful of features is left
 
 
-def certify_module(module: ModuleType, derivation: Derivation) -> tuple[Certificate, ...]:
+def certify_module(
+    module: ModuleType, derivation: Derivation, progress: Callable[[float], None] | None = None
+) -> tuple[Certificate, ...]:
     """Compare V, the features, their gradients, the pair kernel and U of ``module`` with their integrals.
+
+    ``progress`` is told the fraction done.
 
     Raises
     ------
@@ -35,14 +41,12 @@ def certify_module(module: ModuleType, derivation: Derivation) -> tuple[Certific
         that its finite rank states, relative to the sizes of the units.
     """
     model = derivation.model
-    return (
-        _potential(module, model),
-        _gradient(module, model),
-        *(check(module, model) for check in (_mean, _coefficients, _sphere_means)),
-        _features(module, model),
-        _pair(module, model),
-        *_kernels(module, model),
-    )
+
+    def one(check: Callable[[ModuleType, Model], Certificate]) -> Callable[[], tuple[Certificate]]:
+        return lambda: (check(module, model),)
+
+    checks = (_potential, _gradient, _mean, _coefficients, _sphere_means, _features, _pair)
+    return in_turn([*map(one, checks), partial(_kernels, module, model)], progress)
 
 
 def untrusted(module: ModuleType, derivation: Derivation) -> tuple[str, ...]:

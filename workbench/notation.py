@@ -16,4 +16,5 @@ k, d, n = sp.symbols("k d n", integer=True, positive=True)
 s0 = sp.Symbol("s_0", integer=True, positive=True)  # dimension of the informative block
 corr = sp.Symbol("rho", real=True)  # correlation of <w, x> and <w', x>
 
+GLYPHS = {corr: "ϱ"}  # set with a letter of its own, here as rho is the law of a unit, too
 CODE_NAMES = {"tau_+": "tau_plus", "tau_-": "tau_minus", "r'": "r2", "s'": "s2", "b'": "b2"}

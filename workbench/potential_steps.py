@@ -170,6 +170,7 @@ def mean_steps(model: Model, closed: ClosedForms, values: Evaluator) -> tuple[St
                 ordered[len(points) :],
             ),
         ),
+        note="$a_k$, with an index, is never the output weight $a$." if model.affine else "",
     )
     return (mean, slopes, *low, coefficients, *_derivative_steps(model, values, oracle, ordered, in_words))
 

@@ -30,6 +30,7 @@ SIGNS = {
     "Psi": "Ψ",
     "rangle": "⟩",
     "rho": "ρ",
+    "varrho": "ϱ",
     "sigma": "σ",
     "sim": "~",
     "sqrt": "√",
@@ -121,9 +122,9 @@ GREEK = {
 INDEXED = {"sum": "Σ", "delta": "δ"}  # words but for their index
 OPERATORS = {"+-": "±", "->": "→", "<-": "←", ">=": "≥", "<=": "≤"}
 WORD = re.compile(rf"(?<![\w.])({'|'.join(GREEK)}|(?:{'|'.join(INDEXED)})(?=_))(?=$|[^A-Za-z0-9])")
-# a letter, number or bracket with a short index or power: w_i, sigma_*, 10^-6, N^(-1/2), tau_y^2
+# a letter, number, bracket or differential with a short index or power: w_i, sigma_*, 10^-6, N^(-1/2), tau_y^2, dt^2
 SCRIPT = re.compile(
-    r"(?P<base>(?<![A-Za-z_])[A-Za-z0-9α-ωΑ-Ωŷ∫]|(?<=\d)\d|[)\]]|(?<=</sub>))"
+    r"(?P<base>(?<![A-Za-z_])(?:[A-Za-z0-9α-ωΑ-Ωŷ∫]|d[α-ω]|d[a-z](?=\^|_[a-z](?![A-Za-z])))|(?<=\d)\d|[)\]]|(?<=</sub>))"
     r"(?P<sign>[_^])(?P<script>\([^()]*\)|[+-]?\d+|[A-Za-zα-ω]{1,3}|[+*±-])(?![A-Za-z0-9])"
 )
 

@@ -9,9 +9,13 @@ from typing import Any
 
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
+from sympy.printing.pretty.pretty import PrettyPrinter
+from sympy.printing.pretty.pretty_symbology import greek_unicode, pretty_use_unicode
+from sympy.printing.pretty.stringpict import prettyForm
 
 from workbench.certificates import Certificate
 from workbench.mathml import display
+from workbench.notation import GLYPHS, corr
 from workbench.prose import SIGNS, decimal, prose, signs
 from workbench.steps import Step
 
@@ -27,14 +31,41 @@ def text(title: str, steps: Sequence[Step]) -> str:
     for number, step in enumerate(steps, 1):
         lines += [f"{number}. {step.title}", f"   by {plain(step.rule)}", ""]
         for formula in _single(step.formula):
-            pretty = sp.pretty(formula, use_unicode=True, wrap_line=False)
-            lines += ["   " + row for row in pretty.splitlines()]
+            lines += ["   " + row for row in _pretty(formula).splitlines()]
         if step.note:
             lines += ["", f"   {plain(step.note)}"]
         lines.append("")
     lines += ["Certificates: largest deviation relative to max(1, |value|)", ""]
     lines += ["   " + certificate.line() for certificate in certificates(steps)]
     return "\n".join(lines) + "\n"
+
+
+class _Text(PrettyPrinter):
+    """Unicode text with indices that Unicode has no small letters for behind a line, as in φ_κ."""
+
+    def _print_Symbol(self, e: sp.Symbol, bold_name: bool = False) -> prettyForm:
+        base, _, index = e.name.partition("_")
+        if e in GLYPHS:
+            return prettyForm(GLYPHS[e], binding=prettyForm.ATOM)
+        if index in GREEK_INDICES:
+            name = f"{greek_unicode.get(base, base)}_{greek_unicode[index]}"
+            return prettyForm(name, binding=prettyForm.ATOM)
+        return super()._print_Symbol(e, bold_name)
+
+    def _print_Indexed(self, expr: sp.Indexed) -> prettyForm:
+        indices = ",".join(greek_unicode.get(str(i), str(i)) for i in expr.indices)
+        return prettyForm(f"{expr.base}_{indices}", binding=prettyForm.ATOM)
+
+
+GREEK_INDICES = ("kappa", "lambda")  # whose letters SymPy would spell out
+
+
+def _pretty(formula: sp.Basic) -> str:
+    unicode = pretty_use_unicode(True)
+    try:
+        return str(_Text({"wrap_line": False, "use_unicode": True}).doprint(formula))
+    finally:
+        pretty_use_unicode(unicode)
 
 
 def latex(title: str, steps: Sequence[Step]) -> str:
@@ -57,6 +88,9 @@ def latex(title: str, steps: Sequence[Step]) -> str:
 
 class _Latex(LatexPrinter):
     """LaTeX that brackets a differentiated product: without, only its first factor seems meant."""
+
+    def __init__(self) -> None:
+        super().__init__({"symbol_names": {corr: r"\varrho"}})
 
     def _print_Derivative(self, expr: sp.Derivative) -> str:
         code = str(super()._print_Derivative(expr))
@@ -141,14 +175,15 @@ def _folded(step: Step) -> str:
 
 
 def certificate_table(certificates: Sequence[Certificate]) -> str:
-    """Claim, oracle, deviation and tolerance of each certificate."""
+    """Claim, oracle, deviation and tolerance of each certificate, each row named by its claim."""
     rows = "".join(
-        f"<tr><td>{signs(c.claim)}</td><td>{signs(c.oracle)}</td>"
+        f'<tr><th scope="row">{signs(c.claim)}</th><td>{signs(c.oracle)}</td>'
         f"<td>{decimal(c.deviation, 2)}</td><td>{decimal(c.tolerance, 1)}</td></tr>"
         for c in certificates
     )
     head = "".join(f'<th scope="col">{word}</th>' for word in ("claim", "oracle", "deviation", "tolerance"))
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    caption = "<caption>Certificates: largest deviation relative to max(1, |value|)</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def plain(words: str) -> str:

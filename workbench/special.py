@@ -15,6 +15,8 @@ from sympy.core.function import ArgumentIndexError
 
 from workbench.quadrature import integrate, panels
 
+SUBSCRIPTS = str.maketrans("0123456789+-k", "₀₁₂₃₄₅₆₇₈₉₊₋ₖ", " ")
+
 
 class NamedFunction(sp.Function):
     """Base of the named functions: notation for the renderers, ``mp`` value for the certificates."""
@@ -311,16 +313,26 @@ class ModelFunction(NamedFunction):
     """A function that a derivation defines for its model; the scale s and, where there is one, the offset b come last."""
 
 
-class alpha(ModelFunction):
-    """alpha_k(s, b) = E[sigma'(b + s G) h_k(G)]."""
+class HermiteCoefficient(ModelFunction):
+    """A function whose first argument, the order, is written as an index: a_k(s, b) is no product with a weight a."""
 
     nargs = (2, 3)
-    latex_name, text_name = r"\alpha", "α"
 
     def _latex(self, printer: Any, exp: Any = None) -> str:
         k, *rest = (printer._print(x) for x in self.args)
-        text = rf"\alpha_{{{k}}}\left({', '.join(rest)}\right)"
+        text = rf"{self.latex_name}_{{{k}}}\left({', '.join(rest)}\right)"
         return text if exp is None else rf"{text}^{{{exp}}}"
+
+    def _pretty(self, printer: Any) -> Any:
+        order, *rest = self.args
+        name = self.text_name + str(order).translate(SUBSCRIPTS)
+        return printer._helper_print_function(self.func, tuple(rest), func_name=name)
+
+
+class alpha(HermiteCoefficient):
+    """alpha_k(s, b) = E[sigma'(b + s G) h_k(G)]."""
+
+    latex_name, text_name = r"\alpha", "α"
 
 
 class q(ModelFunction):
@@ -333,16 +345,10 @@ class q(ModelFunction):
         return alpha(2 - argindex, *self.args)
 
 
-class a(ModelFunction):
+class a(HermiteCoefficient):
     """a_k(s, b) = E[sigma(b + s G) h_k(G)]."""
 
-    nargs = (2, 3)
     latex_name, text_name = "a", "a"
-
-    def _latex(self, printer: Any, exp: Any = None) -> str:
-        k, *rest = (printer._print(x) for x in self.args)
-        text = rf"a_{{{k}}}\left({', '.join(rest)}\right)"
-        return text if exp is None else rf"{text}^{{{exp}}}"
 
 
 class g(ModelFunction):
