@@ -116,10 +116,10 @@ def alt(metrics: Mapping[str, Any]) -> str:
     """The finding, for those who do not see the picture."""
     last, band = metrics["snapshots"][-1], metrics["band"]
     return (
-        f"Histograms of the norms of the units of SGD lie under the density of distributional dynamics at "
+        f"Histograms of the norms of the units of SGD and the density of distributional dynamics at "
         f"{len(metrics['snapshots'])} times: at the last, W1 between them is {last['wasserstein1']['sgd_particles']:.2g}. "
-        f"The risk of SGD follows that of DD down to {last['risk']['particles']:.3g} and lies in its band for N units "
-        f"at {band['inside']:.0%} of the records."
+        f"The risk goes to {last['risk']['sgd_orbit_averaged']:.3g} for SGD and {last['risk']['particles']:.3g} for DD; that of "
+        f"SGD lies in the band of DD for N units at {band['inside']:.0%} of the records."
     )
 
 

@@ -65,10 +65,11 @@ def alt(metrics: Mapping[str, Any]) -> str:
     """The finding, for those who do not see the picture."""
     (small, first), (large, second) = metrics["ends"].items()
     return (
-        f"From kappa = {small} the units of SGD and DD shrink: mean r ends at {first['sgd']['mean_r']:.2g} (SGD) and "
-        f"{first['dd']['mean_r']:.2g} (DD), the risk at {first['sgd']['risk_network']:.3g} and {first['dd']['risk']:.3g}. "
-        f"From kappa = {large} they grow to r = {second['sgd']['mean_r']:.3g} and {second['dd']['mean_r']:.3g}, the risk "
-        f"falls to {second['sgd']['risk_network']:.2g} and {second['dd']['risk']:.2g}."
+        f"From kappa = {small} the mean of r goes to {first['sgd']['mean_r']:.2g} for SGD and {first['dd']['mean_r']:.2g} for "
+        f"DD, the risk to {first['sgd']['risk_network']:.3g} and {first['dd']['risk']:.3g}, where that of the constant network "
+        f"is {metrics['constant_network_risk']:.3g}. From kappa = {large} the mean of r goes to "
+        f"{second['sgd']['mean_r']:.3g} and {second['dd']['mean_r']:.3g}, the risk to {second['sgd']['risk_network']:.2g} and "
+        f"{second['dd']['risk']:.2g}."
     )
 
 

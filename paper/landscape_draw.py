@@ -88,10 +88,13 @@ def alt(metrics: Mapping[str, Any]) -> str:
     """The finding, for those who do not see the picture."""
     converged = [run for run in metrics["sgd"] if run["converged"]]
     inside = sum(0 <= run["share_of_room"] <= 1 for run in converged)
+    starts, stops = metrics["optimal_from"], metrics["threshold_optimal"]["delta"]
+    between = f"up to Delta = {stops:.3f}" if starts is None else f"from {starts['delta']:.3f} to {stops:.3f}"
+    first, last = metrics["landscape"][0], metrics["landscape"][-1]
     return (
-        f"The infimum of the risk falls with Delta; the best single delta is the infimum up to Delta = "
-        f"{metrics['threshold_optimal']['delta']:.3f} and lies above it beyond. {len(converged)} of {len(metrics['sgd'])} runs "
-        f"of SGD have converged; {inside} of these lie between inf R and inf R + K/N."
+        f"The infimum of the risk goes from {first['infimum']:.3g} at Delta = {first['delta']:g} to {last['infimum']:.3g} at "
+        f"{last['delta']:g}; the best single delta is the infimum {between} and lies above it elsewhere. {len(converged)} of "
+        f"{len(metrics['sgd'])} runs of SGD have converged; {inside} of these lie between inf R and inf R + K/N."
     )
 
 

@@ -141,11 +141,13 @@ def _free_energy(axes: Any, trajectories: Mapping[str, Trajectory], metrics: Map
 
 def alt(metrics: Mapping[str, Any]) -> str:
     """The finding, for those who do not see the picture."""
-    last = metrics["snapshots"][-1]
+    last, rise = metrics["snapshots"][-1], metrics["largest_rise_of_free_energy"]
+    falls = "falls at every step" if rise <= ROUNDING else f"rises by {rise:.1g} in a step"
     return (
-        f"Histograms of noisy SGD lie under the Fokker-Planck density at {len(metrics['snapshots'])} times and end at the "
-        f"Gibbs law: W1 between SGD and the density is {last['wasserstein1']['sgd_fokker_planck']:.2g} at the last. The free "
-        f"energy falls at every step, to within {metrics['final_free_energy_above_gibbs']:.1g} of that of the Gibbs law."
+        f"Histograms of noisy SGD and the Fokker-Planck density at {len(metrics['snapshots'])} times: at the last, W1 between "
+        f"them is {last['wasserstein1']['sgd_fokker_planck']:.2g}, and the density is {metrics['final_l1_to_gibbs']:.1g} from "
+        f"the Gibbs law in L1. The free energy {falls}; it ends {metrics['final_free_energy_above_gibbs']:.1g} above that of "
+        "the Gibbs law."
     )
 
 

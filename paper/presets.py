@@ -65,26 +65,26 @@ DISTRIBUTION: Mapping[str, Parameter] = {
 }
 
 # Noisy SGD against the Fokker-Planck equation, and both against the Gibbs law.  That units are isotropic and
-# trained with ridge and noise is quoted for the paper; every value is open, hence ours.  At this ridge the
+# trained with ridge and noise is quoted for the paper; every value is open.  At this ridge the
 # density is within 1e-3 of the Gibbs law (in L1) at the last snapshot, which std reaches four times later.
 # SGD runs ahead of the limit by some 120 epsilon in r while the risk falls fastest.
 NOISY: Mapping[str, Parameter] = {
-    "model": Parameter("isotropic_truncated_relu", "ours"),
-    "d": Parameter(40, "ours"),
-    "delta": Parameter(0.8, "ours"),
-    "kappa": Parameter(0.8, "ours"),
-    "lam": Parameter(0.2, "ours"),
-    "beta": Parameter(200.0, "ours"),
-    "xi_exponent": Parameter(0.0, "ours"),
-    "snapshots": Parameter({"std": (0.02, 0.3, 3.0, 25.0), "variance": (0.02, 0.1, 0.5, 6.0)}, "ours"),
-    "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "ours"),
+    "model": Parameter("isotropic_truncated_relu", "open: ours"),
+    "d": Parameter(40, "open: ours"),
+    "delta": Parameter(0.8, "open: ours"),
+    "kappa": Parameter(0.8, "open: ours"),
+    "lam": Parameter(0.2, "open: ours"),
+    "beta": Parameter(200.0, "open: ours"),
+    "xi_exponent": Parameter(0.0, "open: ours"),
+    "snapshots": Parameter({"std": (0.02, 0.3, 3.0, 25.0), "variance": (0.02, 0.1, 0.5, 6.0)}, "open: ours"),
+    "units": Parameter({"smoke": 200, "desk": 800, "paper": 800}, "open: ours"),
     "epsilon": Parameter(
         {
             "smoke": {"std": 2.5e-4, "variance": 1e-4},
             "desk": {"std": 1e-4, "variance": 2.5e-5},
             "paper": {"std": 1.25e-5, "variance": 5e-6},
         },
-        "ours",
+        "open: ours",
     ),
     "particles": Parameter({"smoke": 2_000, "desk": 20_000, "paper": 100_000}, "ours"),
     "dt": Parameter({"smoke": 0.02, "desk": 0.02, "paper": 0.01}, "ours"),
@@ -108,7 +108,7 @@ FAILURE: Mapping[str, Parameter] = {
 # The optimal risk against Delta.  The dimension is that of the distribution figure.  Near Delta = 0 the noise of SGD is
 # large and the dynamics fast, near 1 the other way round: from "slow_from" on, steps are larger and runs longer.
 LANDSCAPE: Mapping[str, Parameter] = {
-    "model": Parameter("isotropic_truncated_relu", "deck"),
+    "model": Parameter("isotropic_truncated_relu", "open: ours"),
     "d": Parameter(40, "open: ours"),
     "deltas": Parameter(
         {

@@ -78,7 +78,7 @@ def alt(metrics: Mapping[str, Any]) -> str:
         for entry in metrics["runs"]
     ]
     return (
-        "Risk and means of a, b and r1 of ReLU networks with trained output weights and offsets follow distributional "
+        "Risk and means of a, b and r1 of ReLU networks with trained output weights and offsets, and of distributional "
         f"dynamics in four coordinates. At the end, SGD against DD, {'; '.join(parts)}."
     )
 

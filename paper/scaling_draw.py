@@ -35,7 +35,10 @@ def draw(_runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pa
         from_dd = metrics["epsilon"]["rms_from_dd"]
         label = f"from DD, N = {values['units']}"
         step.plot(metrics["epsilon"]["x"], from_dd, label=label, **(style.ORBIT | {"markersize": 5}))
-        step.set(xlabel="step $\\varepsilon$", ylabel="the same, from smaller steps")
+        step.set(
+            xlabel="step $\\varepsilon - \\varepsilon_0$",
+            ylabel="the same, from smaller steps $\\varepsilon_0$",
+        )
         step.legend(loc="upper left", bbox_to_anchor=(0.0, 0.84))
         _slope(dimension, metrics["dimension"], 0.5, "$d^{1/2}$")
         dimension.set(xlabel="dimension $d$", ylabel="the same, from smaller steps")
@@ -92,8 +95,8 @@ def alt(metrics: Mapping[str, Any]) -> str:
 
     return (
         f"On log-log axes the deviation of SGD from DD has slope {words('units')} against N, {words('epsilon')} against "
-        f"epsilon and {words('dimension')} against d, where the bound has -0.5, 0.5 and 0.5. The mean risk of N units drawn "
-        f"from the optimal measure lies above the infimum with slope {metrics['lemma']['slope']:.2f} against N."
+        f"epsilon - epsilon_0 and {words('dimension')} against d, where the bound has -0.5, 0.5 and 0.5. The mean risk of N "
+        f"units drawn from the optimal measure lies above the infimum with slope {metrics['lemma']['slope']:.2f} against N."
     )
 
 

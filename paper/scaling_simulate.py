@@ -8,7 +8,9 @@
 #
 # Measure.  The deviation is sup over the records of |R - R_DD|, R the orbit-averaged risk, its root mean square over
 # networks.  Against N it is that of SGD with small steps from DD.  Against epsilon and d, where N^(-1/2) would hide it, it
-# is that of SGD from itself with much smaller steps and the same initial units, which shares their error.
+# is that of SGD from itself with much smaller steps epsilon_0 and the same initial units, which shares their error.  Both
+# draw from one stream of samples, from its start: until t the one weighs t/epsilon of them by epsilon, the other the same
+# and more, t/epsilon_0 in all, by epsilon_0.  The variance of the difference is proportional to epsilon - epsilon_0.
 #
 # Slopes are least squares on log-log axes; their bands are bootstrap, 2.5 % to 97.5 %, over networks.
 
@@ -133,7 +135,7 @@ def metrics(setting: Setting, runs: Mapping[str, Trajectory]) -> dict[str, Any]:
             np.stack([furthest(risks(f"units_{n}"), limit) for n in setting["sizes"]], axis=1),
         ),
         "epsilon": Curve(
-            setting["steps"],
+            [step - setting["reference_step"] for step in setting["steps"]],
             np.stack([furthest(risks(f"step_{step:g}"), reference) for step in setting["steps"]], axis=1),
         ),
         "dimension": Curve(
@@ -223,7 +225,8 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
 
 
 # %% [markdown]
-# In a notebook this runs the smoke scale, in seconds; `workbench reproduce scaling` does the other scales.
+# In a notebook: save first.  This runs the scripts as they were last saved, at the smoke scale, in seconds, into
+# `figures/smoke`; `workbench reproduce scaling` does the other scales.
 
 # %%
 if __name__ == "__main__":

@@ -1,29 +1,23 @@
 """The animation at smoke scale: every frame of SGD beside the density, in data and in animation.json."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from tests.smoke import built, differences, failing, redrawn
 
-# Pinned numbers.  The density: 400 cells, to 1e-3 of a quantile, what steps of local error 1e-3 give on another machine at
-# most.  SGD: float32 rounds differently there; quantiles of 200 units move by less than a hundredth.
-PINNED = {
-    "std": {
-        "frames.23.quantiles_dd.2": (3.99610, 4e-3),
-        "frames.23.quantiles_dd.4": (4.69628, 4e-3),
-        "frames.23.quantiles_sgd.2": (4.00393, 2e-2),
-        "frames.23.wasserstein1": (0.08341, 8e-3),
-        "frames.7.quantiles_dd.2": (1.44421, 1e-3),
-        "frames.7.wasserstein1": (0.01577, 2e-3),
-        "frames.7.sampling_wasserstein1": (0.0046047, 1e-4),
-    },
-    "variance": {
-        "frames.23.quantiles_dd.2": (2.02158, 2e-3),
-        "frames.23.quantiles_sgd.2": (2.01452, 1e-2),
-        "frames.23.wasserstein1": (0.00695, 2e-3),
-    },
+# The density: 400 cells, to 1e-3 of a quantile, what steps of local error 1e-3 give on another machine at most; where a
+# quantile falls from the bulk to the collapsed units, under std about t = 6, by far more.  SGD: float32 rounds differently
+# there; quantiles of 200 units move by less than a hundredth, except there.
+TOLERANCES = {
+    "frames/1[5-9]/quantiles_*/0": (0.0, math.nan),
+    "frames/*/quantiles_dd/*": (1e-3, 1e-3),
+    "frames/*/quantiles_sgd/*": (1e-2, 1e-3),
+    "frames/*/wasserstein1": (0.1, 2e-3),
+    "frames/*/sampling_wasserstein1": (0.02, 1e-5),
+    "mass_error": (0.0, 1e-12),
 }
 
 
@@ -38,7 +32,7 @@ def test_every_check_holds(smoke):
 
 
 def test_numbers_are_those_pinned(smoke):
-    assert differences(smoke.metrics, PINNED[smoke.convention]) == []
+    assert differences(smoke, TOLERANCES) == []
 
 
 def test_frames_are_the_stored_data(smoke):
@@ -51,9 +45,8 @@ def test_frames_are_the_stored_data(smoke):
         bars = np.histogram(units.points[:, 0], film["bins"], weights=units.weights)[0] / width
         np.testing.assert_allclose(film["sgd"][i], bars, rtol=1e-2)  # four digits of the edges
         assert sum(film["sgd"][i]) * width == pytest.approx(1, abs=2e-3)  # four digits
-        # the peak at r = 0 under std is narrower than a point of the line
-        if smoke.convention == "variance" and i > 0:
-            assert sum(film["density"][i]) * step == pytest.approx(1, abs=0.05)
+        # all of the mass, the peak at r = 0 too: it is narrower than a point of the line; four digits
+        assert sum(film["density"][i]) * step == pytest.approx(1, abs=1e-3)
 
 
 def test_stored_data_alone_redraw_the_same_picture(smoke, tmp_path):

@@ -1,6 +1,5 @@
 """The failure figure at smoke scale: one initial law collapses, the other grows, for SGD and DD alike."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -12,31 +11,15 @@ from paper.figures import FIGURES
 from solvers import landscape, particles
 from tests.smoke import built, differences, failing, redrawn
 
-# Pinned numbers.  DD: to 1e-6, the error of its Runge-Kutta steps.  SGD: float32 rounds differently on another machine;
-# in 50,000 steps that shifts a risk by less than 1e-3 of itself, and a mean radius by as much.
-PINNED = {
-    "std": {
-        "ends.0.1.dd.risk": (7.25, 1e-9),
-        "ends.0.1.dd.mean_r": (0.0, 1e-9),
-        "ends.0.1.sgd.risk_orbit_averaged": (7.4189, 7e-3),
-        "ends.0.1.sgd.mean_r": (0.02338, 1e-3),
-        "ends.0.4.dd.risk": (0.682533, 1e-5),
-        "ends.0.4.dd.mean_r": (1.364705, 1e-5),
-        "ends.0.4.dd_at_d_infinity.risk": (0.676155, 1e-5),
-        "ends.0.4.sgd.risk_orbit_averaged": (0.65352, 7e-4),
-        "ends.0.4.sgd.risk_network": (0.68941, 7e-4),
-        "ends.0.4.sgd.mean_r": (1.37809, 1.4e-3),
-        "best_delta_at_d_infinity.risk": (0.00829690, 1e-8),
-        "best_delta_at_d_infinity.r": (2.0876725, 1e-6),
-    },
-    "variance": {
-        "ends.0.1.sgd.risk_orbit_averaged": (7.3666, 7e-3),
-        "ends.0.4.dd.risk": (0.421445, 1e-5),
-        "ends.0.4.dd.mean_r": (1.413201, 1e-5),
-        "ends.0.4.sgd.risk_orbit_averaged": (0.40956, 5e-4),
-        "ends.0.4.sgd.mean_r": (1.42076, 1.4e-3),
-        "best_delta_at_d_infinity.risk": (0.17575733, 1e-8),
-    },
+# DD: to 1e-5, ten times the error of its Runge-Kutta steps.  SGD: float32 rounds differently on another machine; in
+# 50,000 steps that shifts a risk by less than 1e-3 of itself, and a mean radius by as much.
+TOLERANCES = {
+    "ends/0.1/dd*": (0.0, 1e-9),
+    "ends/*/dd*": (0.0, 1e-5),
+    "ends/*/sgd/*": (1e-3, 1e-3),
+    "best_delta_at_d_infinity/risk": (0.0, 1e-8),
+    "best_delta_at_d_infinity/r": (0.0, 1e-6),
+    "constant_network_risk": (0.0, 1e-12),
 }
 
 
@@ -52,13 +35,7 @@ def test_every_check_holds(smoke):
 
 
 def test_numbers_are_those_pinned(smoke):
-    # a name with a dot in it, kappa = 0.1, is one step of the path
-    metrics = json.loads(json.dumps(smoke.metrics).replace('"0.1"', '"small"').replace('"0.4"', '"large"'))
-    pinned = {
-        path.replace("ends.0.1", "ends.small").replace("ends.0.4", "ends.large"): value
-        for path, value in PINNED[smoke.convention].items()
-    }
-    assert differences(metrics, pinned) == []
+    assert differences(smoke, TOLERANCES) == []
 
 
 def test_the_collapsed_network_is_the_constant_of_the_activation():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 
 from paper import presets
 from paper.distances import sampling_distance, spread
+from paper.figures import FIGURES
 from tests.smoke import built, differences, failing, redrawn
 from workbench.measure import Measure, wasserstein1
 
@@ -41,7 +43,7 @@ def runs(smoke):
 def test_every_parameter_has_a_value_and_a_provenance_and_is_used(figure, runs):
     convention, _, metrics = figure
     assert set(metrics["parameters"]) == set(presets.NOISY)
-    assert {entry["provenance"] for entry in metrics["parameters"].values()} == {"ours"}
+    assert {entry["provenance"] for entry in metrics["parameters"].values()} <= {"ours", "open: ours"}
     assert metrics["parameters"]["beta"]["value"] == 200 and metrics["parameters"]["lam"]["value"] > 0
     end = {"std": 25.0, "variance": 6.0}[convention]
     assert metrics["parameters"]["snapshots"]["value"][-1] == metrics["snapshots"][-1]["t"] == end
@@ -113,8 +115,8 @@ def test_guarantees_of_the_density(figure, runs):
     assert metrics["mass_error"] <= 1e-12 and metrics["min_density"] >= 0
     data = runs["fokker_planck"].data
     # F is of order one, a sum of 400 terms: 1e-14 is its rounding
-    assert metrics["largest_rise_of_free_energy"] == np.diff(data["free_energy"].values).max() < 1e-14
-    assert np.diff(data["step_free_energy"].values).max() < 1e-14
+    rises = [b - a for a, b in pairwise(data["step_free_energy"].values.tolist())]
+    assert metrics["largest_rise_of_free_energy"] == max(rises) < 1e-14 and len(rises) > 100
 
 
 def test_the_density_reaches_the_gibbs_law(figure, runs):
@@ -147,27 +149,34 @@ def test_every_check_holds(smoke):
     assert failing(smoke.metrics) == []
 
 
-# Pinned numbers, variance convention.  Density and Gibbs law: to 1e-3 of what moves, for steps of local error 1e-3 on
-# another machine.  SGD: float32 rounds differently there, 60,000 steps of it: a tenth of its sampling error, 0.01.
-PINNED = {
-    "snapshots.1.risk.fokker_planck": (0.941210, 1e-3),
-    "snapshots.2.risk.fokker_planck": (0.207326, 3e-4),
-    "snapshots.3.risk.fokker_planck": (0.103188, 2e-5),
-    "snapshots.3.median_r.fokker_planck": (1.766422, 1e-4),
-    "snapshots.3.risk.langevin": (0.103336, 2e-4),
-    "snapshots.3.risk.sgd_network": (0.127746, 1e-3),
-    "snapshots.3.median_r.sgd": (1.771288, 1e-3),
-    "snapshots.3.sampling_wasserstein1.sgd": (0.0110087, 1e-5),
-    "gibbs.risk": (0.10317921, 1e-7),
-    "gibbs.free_energy": (0.25815285, 1e-7),
-    "gibbs.relaxation_rate": (1.3692112, 1e-5),
-    "gibbs_free_energy_on_cells": (0.25813156, 1e-6),
+# Density and Gibbs law: to 1e-3 of what moves, for steps of local error 1e-3 on another machine.  SGD: float32 rounds
+# differently there, 100,000 steps of it at most: a tenth of its sampling error, 0.01 to 0.02.  Langevin: float64, which
+# exp and log of another library change in the last digit only.
+TOLERANCES = {
+    "snapshots/*/wasserstein1/*sgd*": (0.0, 2e-3),
+    "snapshots/*/sgd*": (0.0, 2e-3),
+    "snapshots/*/wasserstein1/fokker_planck_gibbs": (0.02, 2e-4),
+    "snapshots/*/wasserstein1/*": (0.05, 2e-4),
+    "snapshots/*": (1e-3, 2e-5),
+    "gibbs/duality_gap": (0.0, 1e-10),
+    "gibbs/relaxation_rate": (0.0, 1e-5),
+    "gibbs/*": (0.0, 1e-6),
+    "gibbs_free_energy_on_cells": (0.0, 1e-6),
+    "final_*": (0.05, 0.0),  # what is left of a mode that has decayed, on steps of local error 1e-3
+    "largest_rise_of_free_energy": (0.1, 0.0),
+    "mass_error": (0.0, 1e-12),
 }
 
 
 def test_numbers_are_those_pinned(smoke):
-    if smoke.convention == "variance":
-        assert differences(smoke.metrics, PINNED) == []
+    assert differences(smoke, TOLERANCES) == []
+
+
+def test_the_finding_is_that_of_the_numbers(smoke):
+    alt = FIGURES["noisy"].drawing.alt
+    assert "falls at every step" in alt(smoke.metrics)
+    risen = {**smoke.metrics, "largest_rise_of_free_energy": 0.5}
+    assert "rises by 0.5 in a step" in alt(risen) and "falls" not in alt(risen)
 
 
 def test_sampling_distance_is_the_mean_distance_of_samples():

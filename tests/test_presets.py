@@ -25,7 +25,7 @@ def other(value: Any) -> Any:
         case int():
             return value + 1
         case float():
-            return 1.0625 * value or 0.125
+            return 1.2 * value or 0.125
     return value[:-1]
 
 
