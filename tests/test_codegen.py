@@ -9,6 +9,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ import sympy as sp
 
 import workbench
 from tests.built import COMMITTED, derivation_of, module_of, text_of, uncertified
-from workbench import CertificateFailure, PiecewiseLinear, build, generate, isotropic_gaussians
+from workbench import (
+    CertificateFailure,
+    PiecewiseLinear,
+    anisotropic_gaussians,
+    build,
+    generate,
+    isotropic_gaussians,
+)
 from workbench.code_printer import code
 from workbench.codegen import load
 from workbench.module_certificates import certify_module
@@ -98,6 +106,22 @@ def test_build_gives_the_protocol_of_a_file() -> None:
 def test_every_activation_can_be_printed(name: str) -> None:
     module = load(generate(derivation_of(name)), name)
     assert all(callable(getattr(module, f)) for f in PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("law", "unit", "knots"),
+    [
+        (isotropic_gaussians, "plain", [-1, 1]),
+        pytest.param(isotropic_gaussians, "affine", [-0.25, 0.25], marks=pytest.mark.slow),
+        pytest.param(anisotropic_gaussians, "plain", [-1, 1], marks=pytest.mark.slow),
+        pytest.param(anisotropic_gaussians, "affine", [-1, 1], marks=pytest.mark.slow),
+    ],
+)
+def test_knots_where_certificates_look(law: Any, unit: str, knots: list[float]) -> None:
+    """A sphere of dimension 1 is two points, at which sigma may have a kink: there is no slope to certify there."""
+    module = build(law(PiecewiseLinear(knots, [-1, 1], name="hard_tanh"), unit=unit))
+    middle = module.g(1, np.array([knots[1]]), np.array([0.0]))[0]
+    assert middle == pytest.approx([0.0], abs=1e-15)  # (sigma(1) + sigma(-1))/2
 
 
 def test_a_traceback_shows_the_generated_line() -> None:

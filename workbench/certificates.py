@@ -125,6 +125,10 @@ class Oracle:
                 step *= 3
         return found
 
+    def has_slope_on_sphere(self, n: int, c: Any, b: Any) -> bool:
+        """Whether E sigma'(b + c S) is defined: for n = 1, S = +-1, sigma must have no kink at b +- c."""
+        return n > 1 or not {b - c, b + c} & set(_exact_kinks(self.sigma, mp.mp.prec))
+
     def width(self, s: Any, usual: Any) -> Any:
         """Panels no wider than ``usual``, and than a period of sigma."""
         return min(mp.mpf(usual), 12 / (self.sigma.wave * s)) if self.sigma.wave and s else mp.mpf(usual)

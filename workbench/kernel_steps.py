@@ -229,6 +229,7 @@ def _sphere_steps(model: Model, closed: ClosedForms) -> tuple[Step, ...]:
         for dimension in (1, 2, 3, 40)
         for scale in oracle.scales()[::2]
         for offset in offsets(model, on_sphere=True)
+        if oracle.has_slope_on_sphere(dimension, scale, offset)
     ]
     functions = [mp_function(e, n, c, b) for e in (closed.g, closed.g_scale, closed.g_offset)]
     certificate = certify(

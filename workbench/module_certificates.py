@@ -140,6 +140,7 @@ def _sphere_means(module: ModuleType, model: Model) -> Certificate:
         for n in dimensions
         for c in oracle.scales()[::3]
         for offset in offsets(model, on_sphere=True)[:2]
+        if oracle.has_slope_on_sphere(n, c, offset)
     ]
 
     def largest(c: Any, offset: Any) -> Any:

@@ -140,7 +140,7 @@ def sphere_tail(d: Any, x: Any) -> Any:
     """
     xp, sp = namespace(x)
     if d == 1:
-        return xp.where(x < -1, 1.0, xp.where(x < 1, 0.5, 0.0))
+        return xp.where(x <= -1, 1.0, xp.where(x < 1, 0.5, 0.0))
     x = xp.clip(x, -1.0, 1.0)
     inside = (1.0 - x) * (1.0 + x)
     if d > 24:

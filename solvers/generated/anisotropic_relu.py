@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/anisotropic_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "05beebde0d32d82f633bf429c0826b50a7a3a444cb161d4df44cb486ec637e46",
+    "sha256": "3bfc815c34ac2fec8dc286347f0e809f78941773b86d49b24219e8f349d48269",
 }
 
 AFFINE = True  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -740,7 +740,7 @@ def sphere_tail(d: Any, x: Any) -> Any:
     """
     xp, sp = namespace(x)
     if d == 1:
-        return xp.where(x < -1, 1.0, xp.where(x < 1, 0.5, 0.0))
+        return xp.where(x <= -1, 1.0, xp.where(x < 1, 0.5, 0.0))
     x = xp.clip(x, -1.0, 1.0)
     inside = (1.0 - x) * (1.0 + x)
     if d > 24:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/anisotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "56e0fbfdf4778e219d6dfc8c7813039b1f67d5a8ca05e6153a5fb1e1817b3992",
+    "sha256": "f3820b94977c0adae41da571ee58d19f847a83b584fd9355bb651735e047e6b9",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -727,7 +727,7 @@ def sphere_tail(d: Any, x: Any) -> Any:
     """
     xp, sp = namespace(x)
     if d == 1:
-        return xp.where(x < -1, 1.0, xp.where(x < 1, 0.5, 0.0))
+        return xp.where(x <= -1, 1.0, xp.where(x < 1, 0.5, 0.0))
     x = xp.clip(x, -1.0, 1.0)
     inside = (1.0 - x) * (1.0 + x)
     if d > 24:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_nonmonotone.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "71c41a43a5a014710552518c91e351e3aae06f3b0787bafe3dd41b0d9c23ed4e",
+    "sha256": "0396f983508398be61f4074b1d8aa0108d9f7dc8c5e521a18b8a457fd3640607",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -726,7 +726,7 @@ def sphere_tail(d: Any, x: Any) -> Any:
     """
     xp, sp = namespace(x)
     if d == 1:
-        return xp.where(x < -1, 1.0, xp.where(x < 1, 0.5, 0.0))
+        return xp.where(x <= -1, 1.0, xp.where(x < 1, 0.5, 0.0))
     x = xp.clip(x, -1.0, 1.0)
     inside = (1.0 - x) * (1.0 + x)
     if d > 24:

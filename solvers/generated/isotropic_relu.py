@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "8c57f38bcf3fcd0a90bc1f3662140ac58b0f33ce3f575285d97edc872ae96017",
+    "sha256": "004023a44021f6b2608d836fa064b99b8b7fb2d738feb4016e0b740770ff0cb4",
 }
 
 AFFINE = True  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -738,7 +738,7 @@ def sphere_tail(d: Any, x: Any) -> Any:
     """
     xp, sp = namespace(x)
     if d == 1:
-        return xp.where(x < -1, 1.0, xp.where(x < 1, 0.5, 0.0))
+        return xp.where(x <= -1, 1.0, xp.where(x < 1, 0.5, 0.0))
     x = xp.clip(x, -1.0, 1.0)
     inside = (1.0 - x) * (1.0 + x)
     if d > 24:

@@ -33,7 +33,7 @@ SOURCE = {
     "script": "derivations/isotropic_truncated_relu.py",
     "sympy": "1.14.0",
     "workbench": "0.1.0",
-    "sha256": "6e3158a3be0ecf66813c6371e4d23fe95a09c1f29d81010f97a4f58aa1c58eeb",
+    "sha256": "e3f4a5cc9b8b573e79446fbeff4fc10da4b0e9b5dab3f0c341f2e32ea8510184",
 }
 
 AFFINE = False  # units a sigma(<w, x> + b) with x[..., 0] = a, x[..., 1] = b; else sigma(<w, x>), a = 1, b = 0
@@ -725,7 +725,7 @@ def sphere_tail(d: Any, x: Any) -> Any:
     """
     xp, sp = namespace(x)
     if d == 1:
-        return xp.where(x < -1, 1.0, xp.where(x < 1, 0.5, 0.0))
+        return xp.where(x <= -1, 1.0, xp.where(x < 1, 0.5, 0.0))
     x = xp.clip(x, -1.0, 1.0)
     inside = (1.0 - x) * (1.0 + x)
     if d > 24:
