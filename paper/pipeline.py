@@ -269,7 +269,7 @@ def state(figure: Figure, folder: Path) -> str:
     """How a folder stands: "missing", "unfinished", "foreign" (a file is not what was written), "stale", "current"."""
     build = Build.load(folder)
     if build is None or build.figure != figure.name:
-        return "foreign" if folder.exists() and any(folder.iterdir()) else "missing"
+        return "foreign" if folder.exists() and not _is_empty(folder) else "missing"
     files = ("data.nc", "metrics.json", *build.drawn)
     if not build.drawn or not all((folder / name).is_file() and name in build.files for name in files):
         return "unfinished"

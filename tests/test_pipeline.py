@@ -386,6 +386,7 @@ def test_what_is_cut_off_while_the_data_are_put_in_place_is_not_lost(figure, fol
 def test_a_folder_whose_first_file_was_cut_off_is_free(figure, folder):
     folder.mkdir()
     (folder / "build.json.part").write_text("{")
+    assert state(figure, folder) == "missing"
     assert made(figure, folder).done[0] == "first"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from paper.pipeline import Build, Figure, state
 from paper.presets import CONVENTIONS, SCALES
+from paper.report.valid import lacking, named, readable, whole
 from workbench.errors import BadInput
 
 SHOWN = ("current", "stale")
@@ -137,7 +138,7 @@ def stands(figures: Mapping[str, Figure], folder: Path) -> dict[str, list[Stand]
     """
     there = places(figures, folder)
     builds = [build for paths in there.values() for path in paths.values() if (build := Build.load(path))]
-    builds = [build for build in builds if _named(build)]
+    builds = [build for build in builds if named(build)]
     scale, seed = _usual([(build.scale, build.seed) for build in builds], ("", 0))
     flat = not any((folder / name).is_dir() for name in CONVENTIONS) and any(there.values())
     wanted: tuple[str, ...] = CONVENTIONS
@@ -172,7 +173,7 @@ def _stand(
         return Stand(figure, convention, "missing", out=out, scale=scale, seed=seed)
     name = folder.relative_to(above).as_posix()
     build = Build.load(folder) if folder.is_dir() else None
-    if build is not None and build.scale in SCALES and _whole(build.seed):
+    if build is not None and build.scale in SCALES and whole(build.seed):
         scale, seed = build.scale, build.seed
 
     def stand(state: str, flaw: str = "", **content: Any) -> Stand:
@@ -214,44 +215,12 @@ def _whose(figure: Figure, folder: Path, convention: str, build: Build | None, n
         there = (folder / "build.json").exists()
         wrong = "is not what workbench reproduce writes" if there else "is missing, beside other files"
         return f"{name}/build.json {wrong}"
-    if not _readable(build):
+    if not readable(build):
         return f"{name}/build.json is not what workbench reproduce writes: remove it first"
     if build.figure != figure.name:
         return f"{name}/build.json is of the figure {build.figure}"
     if build.convention != convention:
         return f"{name}/build.json is of the convention {build.convention}"
-    return ""
-
-
-def lacking(metrics: Any) -> str:
-    """What the pages need and metrics.json does not have, as that of earlier code; empty where it has all."""
-    if not isinstance(metrics, dict):
-        return "no object"
-    for key in ("parameters", "wall_time", "versions"):
-        if not isinstance(metrics.get(key), dict):
-            return f"{key} is missing, or no object"
-    if not isinstance(metrics.get("checks"), list):
-        return "checks is missing, or no list"
-    if not _whole(metrics.get("seed")):
-        return "seed is missing, or no number"
-    if not all(
-        isinstance(entry, dict) and {"value", "provenance"} <= entry.keys()
-        for entry in metrics["parameters"].values()
-    ):
-        return "a parameter lacks its value or its provenance"
-    if not all(map(_number, metrics["wall_time"].values())):
-        return "a wall time is no number"
-    for check in metrics["checks"]:
-        texts = isinstance(check, dict) and all(
-            isinstance(check.get(key), str) for key in ("claim", "reason")
-        )
-        if not texts or not isinstance(check.get("holds"), bool):
-            return "a check lacks claim, reason or holds"
-        if not all(
-            key in check and (check[key] is None or _number(check[key]))
-            for key in ("value", "at_least", "at_most")
-        ):
-            return "a check lacks value, at_least or at_most"
     return ""
 
 
@@ -271,23 +240,6 @@ def _join(folder: str, name: str) -> str:
     return (Path(folder) / name).as_posix()
 
 
-def _named(build: Build) -> bool:
-    """Whether a build says what `reproduce` would be asked for."""
-    return build.scale in SCALES and build.convention in CONVENTIONS and _whole(build.seed)
-
-
-def _readable(build: Build) -> bool:
-    """Whether build.json holds what the pipeline writes there."""
-    tables = (build.jobs, build.runs, build.files)
-    return (
-        _named(build)
-        and isinstance(build.figure, str)
-        and isinstance(build.drawn, list)
-        and all(isinstance(name, str) and name == Path(name).name for name in build.drawn)
-        and all(isinstance(table, dict) for table in tables)
-    )
-
-
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -305,11 +257,3 @@ def _json(data: bytes) -> Any:
         return json.loads(data)
     except ValueError as error:
         return str(error)
-
-
-def _whole(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
-
-
-def _number(number: Any) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool)
