@@ -132,7 +132,7 @@ LANDSCAPE: Mapping[str, Parameter] = {
     "epsilon": Parameter({"smoke": 2e-4, "desk": 5e-5, "paper": 2.5e-5}, "open: ours"),
     "t_end": Parameter({"smoke": 20.0, "desk": 100.0, "paper": 150.0}, "open: ours"),
     "epsilon_slow": Parameter({"smoke": 2e-4, "desk": 2e-4, "paper": 1e-4}, "open: ours"),
-    "t_end_slow": Parameter({"smoke": 20.0, "desk": 400.0, "paper": 600.0}, "open: ours"),
+    "t_end_slow": Parameter({"smoke": 20.0, "desk": 600.0, "paper": 1200.0}, "open: ours"),
 }
 
 # The norms of the weights over time.  At this Delta, under std, the units part: some collapse, some grow.
