@@ -9,12 +9,11 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from queue import Empty
 from threading import Thread
 from typing import Any
 
@@ -25,6 +24,7 @@ from workbench.problem import Problem
 from workbench.trajectory import Trajectory
 
 LOOK = 0.25  # seconds between two looks at how far the other processes are
+SLOTS = 1024  # jobs of which that is known
 HOW = ("workers", "checkpoint", "checkpoint_interval", "resume")  # of a config: how, not what is computed
 
 type Progress = Callable[[float], None]
@@ -75,13 +75,16 @@ def processes(workers: int) -> Iterator[Executor | None]:
         return
     # not forked: MPI and threads of libraries do not survive that
     context = multiprocessing.get_context("spawn")
-    news, stop = context.Queue(), context.Event()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(news, stop)) as pool:
-        pool.news = news  # type: ignore[attr-defined]
+    # without locks, which a process that is killed would leave taken
+    fractions, stop = context.RawArray("d", SLOTS), context.RawValue("b", 0)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin, initargs=(fractions, stop)
+    ) as pool:
+        pool.fractions = fractions  # type: ignore[attr-defined]
         try:
             yield pool
         except BaseException:
-            stop.set()  # jobs under way end at their next sign of life
+            stop.value = 1  # jobs under way end at their next sign of life
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -137,14 +140,18 @@ def _in_pool(
     failures: list[str],
 ) -> None:
     """Do the jobs in the processes of the pool."""
-    list(_news(pool))  # of jobs that were given up
-    waiting: dict[Future[str | None], str] = {
-        pool.submit(_do_and_tell, name, job, folder): name for name, job in jobs.items()
-    }
+    fractions = pool.fractions  # type: ignore[attr-defined]
+    fractions[:] = [0.0] * SLOTS
+    slots = {name: slot for slot, name in enumerate(jobs) if slot < SLOTS}
+    with _uninterrupted():  # nor are the processes that start here
+        waiting: dict[Future[str | None], str] = {
+            pool.submit(_do_and_tell, name, job, folder, slots.get(name)): name for name, job in jobs.items()
+        }
     while waiting:
         ready, _ = wait(waiting, LOOK, FIRST_COMPLETED)
-        for name, fraction in _news(pool):
-            tell(name, fraction)
+        for name in waiting.values():
+            if name in slots:
+                tell(name, fractions[slots[name]])
         # results first: an error ends this
         for future in sorted(ready, key=lambda future: not future.cancelled() and bool(future.exception())):
             name = waiting.pop(future)
@@ -163,11 +170,20 @@ def _in_pool(
                 future.cancel()
 
 
-def _news(pool: Any) -> Iterator[tuple[str, float]]:
-    """What the processes told since the last time: names of jobs, and how far they are."""
-    with suppress(Empty):
-        while True:
-            yield pool.news.get_nowait()
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C is held back until the end; a process that starts here never sees it.
+
+    In a terminal it reaches every process, and one that is cut off anywhere leaves locks of the pool taken.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _do(name: str, job: Job, folder: Path, progress: Progress) -> str | None:
@@ -191,14 +207,12 @@ def _forget(name: str, folder: Path) -> None:
     (folder / f"{name}.partial.nc").unlink(missing_ok=True)
 
 
-_channel: tuple[Any, Any]  # in a process of the pool: where it tells how far it is, and whether to stop
+_shared: tuple[Any, Any]  # in a process of the pool: how far its jobs are, and whether to stop
 
 
-def _begin(news: Any, stop: Any) -> None:
-    global _channel
-    _channel = news, stop
-    # Ctrl-C in a terminal reaches this process too; cut off anywhere it would leave a lock of the pool taken
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin(fractions: Any, stop: Any) -> None:
+    global _shared
+    _shared = fractions, stop
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -210,12 +224,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _do_and_tell(name: str, job: Job, folder: Path) -> str | None:
-    news, stop = _channel
+def _do_and_tell(name: str, job: Job, folder: Path, slot: int | None) -> str | None:
+    fractions, stop = _shared
 
     def tell(fraction: float) -> None:
-        if stop.is_set():
+        if stop.value:
             raise KeyboardInterrupt
-        news.put((name, fraction))
+        if slot is not None:
+            fractions[slot] = fraction
 
     return _do(name, job, folder, tell)

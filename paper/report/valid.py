@@ -59,8 +59,10 @@ def lacking(metrics: Any) -> str:
 
 
 def whole(number: Any) -> bool:
+    """Whether it is a whole number, which True is not."""
     return isinstance(number, int) and not isinstance(number, bool)
 
 
 def number(number: Any) -> bool:
+    """Whether it is a number, which True is not."""
     return isinstance(number, int | float) and not isinstance(number, bool)
