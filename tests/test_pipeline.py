@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -304,6 +305,15 @@ def test_a_numerical_failure_in_another_process_keeps_what_it_had(folder):
     assert set(done) <= {"good"} and not (folder / "runs" / "bad.nc").exists()
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Ctrl-C, which a process that a script starts in the background, and all that it starts, do not heed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(
     ("whom", "how", "code", "after"),
     # half a second later processes are being started, six seconds later both are at work on runs of a minute
