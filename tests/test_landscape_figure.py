@@ -11,6 +11,7 @@ from solvers import landscape
 from solvers.generated import isotropic_truncated_relu as module
 from tests.smoke import built, differences, failing, redrawn
 from workbench.measure import Measure, risk
+from workbench.trajectory import Trajectory
 
 # The landscape: to the gap asked for, 1e-8, and thresholds to 1e-6.  SGD: an average over 13 records of N = 200 units in
 # float32, which rounds differently on another machine: a hundredth of K/N = 0.075; slopes by two hundredths of it.
@@ -58,6 +59,21 @@ def test_the_slope_is_that_of_the_records(smoke):
     late = np.log(t) >= math.log(t[-1]) - 2 - 1e-9
     x = np.log(t[late]) - np.log(t[late]).mean()
     assert smoke.metrics["sgd"][1]["last_slope"] == pytest.approx(x @ R[late] / (x @ x), rel=1e-9)
+
+
+def test_converged_is_a_small_slope_and_no_descent_left(smoke):
+    """A tenth of K/N in an e-fold of time; and not on a plateau, as that of units which all are constants."""
+    setting = FIGURES["landscape"].setting("smoke", smoke.convention)
+    data, room = smoke.runs["sgd_0.2"].data, smoke.metrics["sgd"][0]["room"]
+
+    def converged(share, points):
+        slope = ("record", 1 + share * room * np.log(data["record_time"].values))
+        run = Trajectory(data.assign(network_risk=slope, points=points))
+        return landscape_simulate.sgd_numbers(setting, {**smoke.runs, "sgd_0.2": run}, 0.2)["converged"]
+
+    shares = (-0.11, -0.09, 0.09, 0.11)
+    assert [converged(share, data["points"]) for share in shares] == [False, True, True, False]
+    assert not converged(0.0, 0 * data["points"])
 
 
 def test_the_room_is_the_mean_square_of_a_unit():
