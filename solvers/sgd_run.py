@@ -281,8 +281,11 @@ class Run:
         checkpoint.save(
             arrays,
             {
-                **{"step": self.step, "recorded": self.recorded, "since": self._since},
-                **{"scale": self.units.scale, "spent": self.spent + clock.perf_counter() - self._begun},
+                "step": self.step,
+                "recorded": self.recorded,
+                "since": self._since,
+                "scale": self.units.scale,
+                "spent": self.spent + clock.perf_counter() - self._begun,
             },
         )
         self._saved = clock.perf_counter()
@@ -322,8 +325,14 @@ def identity(problem: Problem, config: Any, replicas: Sequence[int], backend: st
         **{
             name: getattr(config, name)
             for name in (
-                *("epsilon", "units", "seed", "block", "precision"),
-                *("held_out", "network_risk", "keep_weights"),
+                "epsilon",
+                "units",
+                "seed",
+                "block",
+                "precision",
+                "held_out",
+                "network_risk",
+                "keep_weights",
             )
         },
         "replicas": list(replicas),
