@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from paper.jobs import Job
 from paper.setting import Check, Setting
 from solvers import landscape
 from solvers.landscape import DeltaThreshold, LandscapeConfig
-from workbench.measure import Psi, feature_moments
+from workbench.measure import Measure, Parameters, Psi, feature_moments, self_interaction
 from workbench.problem import GaussianInitialLaw, Problem, log_spaced_times
 from workbench.trajectory import Trajectory
 
@@ -124,14 +125,16 @@ def optimal_range(setting: Setting) -> tuple[DeltaThreshold | None, DeltaThresho
 
 
 def sgd_numbers(setting: Setting, runs: Mapping[str, Trajectory], delta: float) -> dict[str, Any]:
-    """Where the run at one Delta stands: its exact risk averaged over the last e-folds, and its last slope."""
-    run, solved = runs[f"sgd_{delta:g}"].data, runs[f"landscape_{delta:g}"]
-    t, risk = run["record_time"].values, run["network_risk"].values
+    """Where the run at one Delta stands: its exact risk averaged over the last e-fold, and its last slope."""
+    run, solved = runs[f"sgd_{delta:g}"], runs[f"landscape_{delta:g}"]
+    t, risk = run.data["record_time"].values, run.data["network_risk"].values
     held = t >= t[-1] * math.exp(-E_FOLDS) * (1 - 1e-9)
     slope, _ = np.polyfit(np.log(t[held]), risk[held], 1)
-    room = room_of(setting, solved, delta) / setting["units"]
+    module, p = setting.module, setting.data(delta)
+    best = landscape.at_finite_radii(solved.measure(0))
+    room = self_interaction(module, best, p) / setting["units"]
     lower = float(solved.data["risk"].values[0])
-    descent = descent_of(setting, runs[f"sgd_{delta:g}"], solved, delta)
+    descent = descent_of(module, run.measure(-1), best, p)
     # the last e-fold alone: the fluctuation of one record is of the size of K/N at some Delta
     late = float(risk[t >= t[-1] / math.e].mean())
     return {
@@ -145,20 +148,11 @@ def sgd_numbers(setting: Setting, runs: Mapping[str, Trajectory], delta: float) 
     }
 
 
-def descent_of(setting: Setting, run: Trajectory, solved: Trajectory, delta: float) -> float:
-    """2 int Psi(.; rho) d(rho - rho_opt), rho the orbit-averaged units: at least R(rho) - inf R, by convexity."""
-    module, p = setting.module, setting.data(delta)
-    rho, best = run.measure(-1), landscape.at_finite_radii(solved.measure(0))
+def descent_of(module: ModuleType, rho: Measure, best: Measure, p: Parameters) -> float:
+    """2 int Psi(.; rho) d(rho - best): at least R(rho) - R(best), by convexity."""
     moments = feature_moments(module, rho, p)
     here, there = (float(at.weights @ Psi(module, at.points, moments, p)) for at in (rho, best))
     return 2 * (here - there)
-
-
-def room_of(setting: Setting, solved: Trajectory, delta: float) -> float:
-    """K = int U(theta, theta) drho_opt, at fixed angle 0  [MMN18]."""
-    rho = landscape.at_finite_radii(solved.measure(0))
-    alike = setting.module.U_pair(rho.points, rho.points, np.ones_like(rho.points), setting.data(delta))
-    return float(rho.weights @ alike)
 
 
 def checks(numbers: Mapping[str, Any]) -> list[Check]:

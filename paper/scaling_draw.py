@@ -45,7 +45,8 @@ def draw(_runs: Mapping[str, Trajectory], metrics: Mapping[str, Any], folder: Pa
         _lemma(lemma, metrics["lemma"])
         for axes, name in ((units, "units"), (step, "epsilon"), (dimension, "dimension"), (lemma, "lemma")):
             axes.set(xscale="log", yscale="log")
-            axes.set_xticks(metrics[name]["x"], [f"{value:g}" for value in metrics[name]["x"]])
+            digits = ".2g" if axes is step else "g"
+            axes.set_xticks(metrics[name]["x"], [f"{value:{digits}}" for value in metrics[name]["x"]])
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()

@@ -31,7 +31,7 @@ from paper.setting import Check, Setting
 from solvers import landscape, network
 from solvers.landscape import LandscapeConfig
 from solvers.particles import ParticlesConfig
-from workbench.measure import Array
+from workbench.measure import Array, self_interaction
 from workbench.problem import GaussianInitialLaw, Problem
 from workbench.trajectory import Trajectory
 
@@ -161,7 +161,7 @@ def lemma(setting: Setting, solved: Trajectory) -> dict[str, Any]:
     problem = problem_of(setting, setting["d"])
     module, p, d = problem.module, problem.parameters, setting["d"]
     rho = landscape.at_finite_radii(solved.measure(0))
-    alike = float(rho.weights @ module.U_pair(rho.points, rho.points, np.ones_like(rho.points), p))
+    alike = self_interaction(module, rho, p)
     level = float(solved.data["risk"].values[0])
     mixed = level - 1 - 2 * float(rho.weights @ module.V(rho.points, p))  # int int U drho drho
     rng = np.random.default_rng(setting.seed)

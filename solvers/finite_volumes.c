@@ -6,6 +6,7 @@
 
 #define EMPTY 1e-290   /* a rate of mass that counts as none: its reciprocal is still finite */
 #define MOST_KAPPA 2.0 /* rho_c may be twice the donor's density: then the reconstruction is >= 0 on its far side */
+#define LEAST_KAPPA 0.5 /* and half of it: in a steeper front the reconstruction would hold mass back for a whole step */
 
 typedef struct { /* of this rank; the arrays of all cells also hold the neighbours on other ranks */
     int32_t own, all;
@@ -77,9 +78,11 @@ void rates(Cells *cells, Axis *axis) {
             }
             double face = outflow > inflow ? rho[left] + axis->slope[left] * axis->reach_left[f]
                                            : rho[right] + axis->slope[right] * axis->reach_right[f];
-            /* where the area throttles a strong drift towards r = 0, rates may rise to what they are without it */
-            double most = MOST_KAPPA * larger(1.0, down / larger(larger(out, back), EMPTY));
-            kappa = larger(0.0, smaller(face * descent / flow, most));
+            /* where the area throttles a strong drift towards r = 0, rates may rise to what they are without it,
+               and fall to that where it speeds one up */
+            double plain = down / larger(larger(out, back), EMPTY);
+            double most = MOST_KAPPA * larger(1.0, plain), least = LEAST_KAPPA * smaller(1.0, plain);
+            kappa = larger(least, smaller(face * descent / flow, most));
         }
         axis->rightwards[f] = kappa * out * axis->hop_left[f];
         axis->leftwards[f] = kappa * back * axis->hop_right[f];

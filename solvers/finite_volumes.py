@@ -13,9 +13,10 @@ constant, but falls to first order where the drift dominates (beta h |d psi| > 2
     kappa = rho_c X/(out - back),    out = a_L B(dg) rho_L,    back = a_R B(-dg) rho_R,    X = log(out/back),
 
 with rho_c the facet value of a limited linear reconstruction from the side that gives.  The flux is then
-(2/beta) rho_c X/D, X/beta being the difference of psi + log(rho/reference)/beta: of second order at every noise.  As kappa >= 0
+(2/beta) rho_c X/D, X/beta being the difference of psi + log(rho/reference)/beta: of second order at every noise.  As kappa > 0
 is one number for both ways, the process stays conservative, keeps masses >= 0, and is in detailed balance
-with the Gibbs law of psi.  Everything is dimensionless.
+with the Gibbs law of psi.  kappa is kept between 1/2 and 2, but for the area: it is held fixed for a step, in which
+a front may cross many cells, and where the front was steep at first no mass must pile up.  Everything is dimensionless.
 """
 
 from __future__ import annotations

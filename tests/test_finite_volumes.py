@@ -216,10 +216,11 @@ def slow_rates(
     X = float(mpmath.log(out * mpmath.mpf(rho[left]) / (back * mpmath.mpf(rho[right]))))
     giver = left if X > 0 else right
     face = rho[giver] + limited_slope(cells, axis, rho, giver) * (at - x[giver])
-    most = 2 * max(1.0, B(-abs(dg)) / max(out, back))
+    plain = B(-abs(dg)) / max(out, back)
+    least, most = min(1.0, plain) / 2, 2 * max(1.0, plain)
     kappa = face * X / (out * rho[left] - back * rho[right])
-    cut = not 0 <= kappa <= most
-    kappa = min(max(kappa, 0.0), most)
+    cut = not least <= kappa <= most
+    kappa = min(max(kappa, least), most)
     D = x[right] - x[left]
     hops = [kappa * 2 / beta / (D * h[cell]) for cell in (left, right)]
     return hops[0] * out, hops[1] * back, 2 / beta * face * X / D, cut

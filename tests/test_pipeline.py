@@ -319,7 +319,7 @@ def heeded() -> Iterator[None]:
     # half a second later processes are being started, six seconds later both are at work on runs of a minute
     [
         (os.killpg, signal.SIGINT, 130, 0.5),
-        (os.killpg, signal.SIGINT, 130, 6),
+        pytest.param(os.killpg, signal.SIGINT, 130, 6, marks=pytest.mark.slow),
         (os.kill, signal.SIGKILL, -9, 6),
     ],
 )

@@ -261,6 +261,7 @@ OWN = "knots, values = [0, 1, 2], [-2, -3, 5]"
 GRID = "np.linspace(0.1, 0.9, 6), np.geomspace(0.15, 0.8, 7)"
 
 
+@pytest.mark.slow
 def test_it_runs_with_an_activation_of_which_a_single_delta_is_always_optimal(tmp_path):
     script = SCRIPT.read_text("utf-8")
     assert OWN in script and GRID in script

@@ -64,6 +64,11 @@ def risk(module: ModuleType, rho: Measure, p: Parameters) -> float:
     return float(1.0 + 2.0 * rho.expectation(module.V(rho.points, p)) + module.weights(p) @ m**2)
 
 
+def self_interaction(module: ModuleType, rho: Measure, p: Parameters) -> float:
+    """K = int U(theta, theta) drho, a unit beside itself at angle 0: networks of N units reach inf R + K/N  [MMN18]."""
+    return float(rho.expectation(module.U_pair(rho.points, rho.points, np.ones(module.BLOCKS), p)))
+
+
 def Psi(module: ModuleType, x: Array, moments: Array, p: Parameters) -> Array:
     """Psi(x; rho) = V(x) + sum_kappa w_kappa phi_kappa(x) m_kappa, x (..., D) -> (...)."""
     return np.asarray(module.V(x, p) + module.features(x, p) @ (module.weights(p) * moments))
