@@ -14,8 +14,8 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats, half a second of start-up, is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import stats
 
 from workbench.checks import real_number
 from workbench.errors import BadInput
@@ -58,13 +58,15 @@ class GaussianInitialLaw:
         """Quantiles of the norm of ``n`` of the ``d`` weights (all by default) at ``levels`` in (0, 1)."""
         if math.isinf(d):
             return np.full(np.shape(levels), self.kappa)
-        return np.asarray(stats.chi.ppf(levels, d if n is None else n) * self.kappa / math.sqrt(d))
+        return np.asarray(scipy.stats.chi.ppf(levels, d if n is None else n) * self.kappa / math.sqrt(d))
 
     def radial_cdf(self, r: Array, d: float, n: float | None = None) -> Array:
         """P(norm of ``n`` of the ``d`` weights <= r), same shape as ``r``."""
         if math.isinf(d):
             return (np.asarray(r) >= self.kappa).astype(float)
-        return np.asarray(stats.chi.cdf(np.asarray(r) * math.sqrt(d) / self.kappa, d if n is None else n))
+        return np.asarray(
+            scipy.stats.chi.cdf(np.asarray(r) * math.sqrt(d) / self.kappa, d if n is None else n)
+        )
 
     def draw_weights(self, rng: np.random.Generator, units: int, d: int) -> Array:
         """Independent weight vectors, shape (units, d)."""
@@ -89,7 +91,7 @@ class GaussianInitialLaw:
             )
         scale = self.kappa / math.sqrt(d)
         if is_radial(coordinate):
-            return stats.chi(n, scale=scale)
+            return scipy.stats.chi(n, scale=scale)
         mean, std = {
             "a": (self.a_mean, self.a_std),
             "b": (self.b_mean, self.b_std),
@@ -100,7 +102,7 @@ class GaussianInitialLaw:
                 f"{coordinate}_std = 0: the initial law of {coordinate} is a point, not a density; "
                 f"give {coordinate}_std > 0, or use the method sgd"
             )
-        return stats.norm(mean, std)
+        return scipy.stats.norm(mean, std)
 
     def support(
         self, coordinates: Sequence[str], dimensions: Sequence[float], d: float, tail: float

@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats, half a second of start-up, is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 Parameters = Mapping[str, Any]
@@ -85,5 +85,7 @@ def grad_Psi(module: ModuleType, x: Array, moments: Array, p: Parameters) -> Arr
 def wasserstein1(mu: Measure, nu: Measure, coordinate: int = 0) -> float:
     """W_1 distance between the laws of one coordinate under ``mu`` and ``nu``."""
     return float(
-        stats.wasserstein_distance(mu.points[:, coordinate], nu.points[:, coordinate], mu.weights, nu.weights)
+        scipy.stats.wasserstein_distance(
+            mu.points[:, coordinate], nu.points[:, coordinate], mu.weights, nu.weights
+        )
     )
