@@ -69,7 +69,7 @@ def alt(metrics: Mapping[str, Any]) -> str:
         f"DD, the risk to {first['sgd']['risk_network']:.3g} and {first['dd']['risk']:.3g}, where that of the constant network "
         f"is {metrics['constant_network_risk']:.3g}. From kappa = {large} the mean of r goes to "
         f"{second['sgd']['mean_r']:.3g} and {second['dd']['mean_r']:.3g}, the risk to {second['sgd']['risk_network']:.2g} and "
-        f"{second['dd']['risk']:.2g}."
+        f"{second['dd']['risk']:.2g}; at d = infinity DD ends at {second['dd_at_d_infinity']['risk']:.2g}."
     )
 
 

@@ -82,8 +82,8 @@ def test_furthest_is_the_largest_distance_over_records():
 
 
 def test_the_lemma_is_an_identity_for_the_mean(smoke):
-    """K - int int U, against the definition with fresh draws in pairs of directions."""
-    setting = FIGURES["scaling"].setting("smoke", "std")
+    """K - int int U, the double integral from the kernel; the figure takes it from the risk of the measure."""
+    setting = FIGURES["scaling"].setting("smoke", smoke.convention)
     problem = problem_of(setting, 40)
     found = lemma(setting, smoke.runs["landscape"])
     rho = landscape.at_finite_radii(smoke.runs["landscape"].measure(0))
