@@ -22,6 +22,7 @@ DEGREE = 8  # of the polynomial on a cell
 PER_DECADE = 6  # cells in a decade of r; analytic functions of log r are then known to some 1e-8 at once
 FIRST, LAST = 1e-3, 1e9  # the first cell is [0, FIRST], the last [LAST, infinity]
 COARSE = 1e-3  # to which a function is known everywhere, relative to 1 + |minimum|
+SAFETY = 16  # the error of a polynomial in its last two coefficients, which narrow wiggles can make small by chance
 MOST_CELLS = 40_000
 ROUNDING = 2e-14  # of a function relative to its terms, as it shows in the last coefficients
 NARROWEST = 1e-15  # a cell that is not halved any more: z is known to 2e-16
@@ -105,7 +106,7 @@ class Minimum:
     """The global minimum of a function on the line.
 
     bound: a value below which the function nowhere falls, as far as its polynomials tell: their minimum
-    less four times their last two coefficients.  z: where it is attained.  places, values: a minimum of
+    less ``SAFETY`` times their last two coefficients.  z: where it is attained.  places, values: a minimum of
     every cell, (L,).
     """
 
@@ -173,7 +174,7 @@ def _polynomials(known: tuple[Array, Array]) -> tuple[Array, Array, Array, Array
     """From values and sizes: coefficients (L, 9), what they leave out, rounding (both (L,)), samples (L, 33)."""
     values, sizes = known
     coefficients = values @ _COEFFICIENTS.T
-    error = 4 * (np.abs(coefficients[:, -1]) + np.abs(coefficients[:, -2]))
+    error = SAFETY * (np.abs(coefficients[:, -1]) + np.abs(coefficients[:, -2]))
     return coefficients, error, ROUNDING * np.max(sizes, axis=1), coefficients @ _SAMPLES.T
 
 

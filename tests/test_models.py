@@ -205,8 +205,9 @@ def test_four_million_samples_of_the_network(
     data: str, d: int, s0: int | None, unit: str, means: str
 ) -> None:
     if (means, s0) == OPPOSITE_WITHOUT_A_BLOCK:
+        module = module_of("erf", data, unit, means)
         with pytest.raises(ValueError, match="s0 = 1"):
-            z_scores("erf", data, d, s0, unit, means, 50_000)
+            module.V(np.zeros(len(module.COORDINATES)), parameters(module, law_of(module, d, s0, (1.8, 0.4))))
         return
     name = "erf" if means == "opposite" else "truncated_relu" if unit == "plain" else "relu"
     scores = z_scores(name, data, d, s0, unit, means, 4_000_000)
