@@ -7,10 +7,9 @@ import pytest
 
 from paper import landscape_simulate
 from paper.figures import FIGURES
-from solvers import landscape
 from solvers.generated import isotropic_truncated_relu as module
 from tests.smoke import built, differences, failing, redrawn
-from workbench.measure import Measure, risk, self_interaction
+from workbench.measure import Measure, risk
 from workbench.trajectory import Trajectory
 
 # The landscape: to the gap asked for, 1e-8, and thresholds to 1e-6.  SGD: an average over 13 records of N = 200 units in
@@ -74,23 +73,6 @@ def test_converged_is_a_small_slope_and_no_descent_left(smoke):
     shares = (-0.11, -0.09, 0.09, 0.11)
     assert [converged(share, data["points"]) for share in shares] == [False, True, True, False]
     assert not converged(0.0, 0 * data["points"])
-
-
-def test_the_room_is_the_mean_square_of_a_unit():
-    """K = int E sigma(<w, x>)^2 drho_opt, against Monte Carlo of the definition."""
-    setting = FIGURES["landscape"].setting("smoke", "std")
-    p = setting.data(0.5)
-    solved = landscape.solve(landscape_simulate.problem_of(setting, 0.5))
-    rng = np.random.default_rng(0)
-    squares, error = 0.0, 0.0
-    rho = landscape.at_finite_radii(solved.measure(0))
-    for r, weight in zip(rho.points[:, 0], rho.weights, strict=True):
-        for tau in (p["tau_plus"], p["tau_minus"]):
-            draws = np.clip(10 * (tau * r * rng.standard_normal(400_000) - 0.5) - 2.5, -2.5, 7.5) ** 2
-            squares += weight * draws.mean() / 2
-            error += (weight / 2) ** 2 * draws.var() / draws.size
-    room = self_interaction(setting.module, rho, p)
-    assert abs(room - squares) < 4 * math.sqrt(error)
 
 
 def test_no_measure_of_a_run_is_below_the_infimum(smoke):

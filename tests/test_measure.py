@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import solvers.generated.isotropic_nonmonotone as module
 from tests import oracles
 from workbench import Measure, risk, wasserstein1
-from workbench.measure import Psi, feature_moments, grad_Psi
+from workbench.measure import Psi, feature_moments, grad_Psi, self_interaction
 
 P = {"d": 40, "tau_plus": 1.5, "tau_minus": 0.5}
 
@@ -58,6 +60,34 @@ def test_risk_of_sampled_data_and_directions() -> None:
             error += drawn.var() / len(drawn)
     value = risk(module, Measure.uniform(np.array(r)[:, None]), p)
     assert abs(value - total) < 4 * math.sqrt(error)
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("isotropic_relu", 1), ("anisotropic_relu", 2)])
+def test_self_interaction_is_the_mean_square_of_a_unit(name: str, blocks: int) -> None:
+    """K = E (a relu(z + b))^2 = a^2 ((s^2 + b^2) N(b/s) + b s n(b/s)) for z ~ N(0, s^2), N and n the standard normal."""
+    rng = np.random.default_rng(5)
+    points = np.hstack([rng.normal(0.5, 1, (7, 2)), rng.uniform(0.1, 3, (7, blocks))])
+    rho = Measure(points, rng.dirichlet(np.ones(7)))
+    total = 0.0
+    for (a, b, *radii), weight in zip(points, rho.weights, strict=True):
+        for tau in (1.5, 0.5):
+            s = math.hypot(tau * radii[0], *radii[1:])
+            total += weight / 2 * a**2 * ((s**2 + b**2) * norm.cdf(b / s) + b * s * norm.pdf(b / s))
+    p = {**P, "s0": 15} if blocks == 2 else P
+    found = self_interaction(import_module(f"solvers.generated.{name}"), rho, p)
+    assert found == pytest.approx(total, rel=1e-12)  # float64, cosine 1 is treated apart
+
+
+def test_self_interaction_against_samples(rho: Measure) -> None:
+    sigma = oracles.ACTIVATIONS["nonmonotone"][1]
+    total, error = 0.0, 0.0
+    rng = np.random.default_rng(0)
+    for (r,), weight in zip(rho.points, rho.weights, strict=True):
+        for tau in (P["tau_plus"], P["tau_minus"]):
+            drawn = sigma(tau * r * rng.standard_normal(400_000)) ** 2
+            total += weight / 2 * drawn.mean()
+            error += (weight / 2) ** 2 * drawn.var() / len(drawn)
+    assert abs(self_interaction(module, rho, P) - total) < 4 * math.sqrt(error)
 
 
 def test_psi_is_half_the_variation_of_the_risk(rho: Measure) -> None:
