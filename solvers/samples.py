@@ -8,7 +8,7 @@ workers, and after a restart.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any
@@ -71,7 +71,7 @@ def chunk_of_samples(law: Sequence[Any], seed: int, replica: int, chunk: int) ->
 
 def chunks(
     law: Sequence[Any], seed: int, replicas: Sequence[int], first: int, last: int, ones: bool, real: Any
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any], None, None]:
     """Chunks ``first`` ... ``last`` - 1 of some replicas as ``real``: x (replicas, CHUNK, D), y (replicas, CHUNK).
 
     With ``ones`` a sample ends in a coordinate 1 (D = d + 1), of which the offset of a unit is the weight.

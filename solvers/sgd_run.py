@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -73,20 +74,21 @@ class Run:
         arrays = chunks(
             self._law, self.config.seed, replicas, chunk, -(-self.total // CHUNK), self._affine, self._real
         )
-        for x, y in arrays:
-            try:
-                # a run that diverges overflows; it is found in the result
-                with np.errstate(over="ignore", invalid="ignore"):
-                    self._chunk(*map(self._recursion.xp.asarray, (x, y)))
-            except NumericalFailure:
-                if checkpoint is not None:
+        with closing(arrays):  # an interruption, too, ends the thread that draws ahead
+            for x, y in arrays:
+                try:
+                    # a run that diverges overflows; it is found in the result
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        self._chunk(*map(self._recursion.xp.asarray, (x, y)))
+                except NumericalFailure:
+                    if checkpoint is not None:
+                        self._save(checkpoint)
+                    raise
+                waited = clock.perf_counter() - self._saved >= self.config.checkpoint_interval
+                if checkpoint is not None and (waited or self.step == self.total):
                     self._save(checkpoint)
-                raise
-            waited = clock.perf_counter() - self._saved >= self.config.checkpoint_interval
-            if checkpoint is not None and (waited or self.step == self.total):
-                self._save(checkpoint)
-            if progress is not None:
-                progress(self.step / self.total)
+                if progress is not None:
+                    progress(self.step / self.total)
 
     def _chunk(self, x: Any, y: Any) -> None:
         """The steps of one chunk; a failure leaves the state at the last stop, or at the start of the chunk."""
